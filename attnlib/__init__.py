@@ -1,0 +1,22 @@
+"""Self-attention and its alternatives in JAX, each with a cost model that agrees with what the compiler counts."""
+
+from attnlib import clock, cost, count
+from attnlib.attention import (
+    attention,
+    attention_weights,
+    init_multihead_attention,
+    multihead_attention,
+)
+from attnlib.feedforward import feed_forward, init_feed_forward
+
+__all__ = [
+    "attention",
+    "attention_weights",
+    "clock",
+    "cost",
+    "count",
+    "feed_forward",
+    "init_feed_forward",
+    "init_multihead_attention",
+    "multihead_attention",
+]

@@ -1,0 +1,93 @@
+"""Argument checks shared by every kernel: each names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def floating(function: str, **arrays: Any) -> None:
+    """Raise unless every argument is an array of real floating-point numbers, with no empty axis."""
+    for name, x in arrays.items():
+        if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+            raise ValueError(f"{function}: {name}: expected an array, got {type(x).__name__}")
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise ValueError(f"{function}: {name}: expected a real floating-point dtype, got {x.dtype}")
+        if 0 in x.shape:
+            raise ValueError(f"{function}: {name}: expected no axis of length 0, got shape {x.shape}")
+
+
+def rank_at_least(function: str, rank: int, axes: str, **arrays: Any) -> None:
+    """Raise unless every array has at least `rank` axes; `axes` names them in the message."""
+    for name, x in arrays.items():
+        if len(x.shape) < rank:
+            raise ValueError(f"{function}: {name}: expected shape {axes}, got {x.shape}")
+
+
+def same_axis(function: str, axis: int, letter: str, **arrays: Any) -> None:
+    """Raise unless the arrays agree on the length of `axis`, called `letter` in the message."""
+    (first, x), *others = arrays.items()
+    for name, y in others:
+        if y.shape[axis] != x.shape[axis]:
+            raise ValueError(
+                f"{function}: {name}: expected {letter} = {x.shape[axis]} as in {first} {tuple(x.shape)}, "
+                f"got {letter} = {y.shape[axis]} in {tuple(y.shape)}"
+            )
+
+
+def broadcastable(function: str, **shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the common shape of the leading axes, or raise and show them all."""
+    try:
+        return jnp.broadcast_shapes(*shapes.values())
+    except ValueError:
+        got = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+        name = list(shapes)[-1]
+        raise ValueError(f"{function}: {name}: expected leading axes that broadcast, got {got}") from None
+
+
+def boolean_mask(function: str, mask: Any, shape: tuple[int, ...]) -> None:
+    """Raise unless `mask` is None or a boolean array that broadcasts to `shape` without enlarging it."""
+    if mask is None:
+        return
+    if not hasattr(mask, "shape") or not hasattr(mask, "dtype"):
+        raise ValueError(f"{function}: mask: expected a boolean array, got {type(mask).__name__}")
+    if mask.dtype != jnp.bool_:
+        raise ValueError(f"{function}: mask: expected dtype bool (True = may attend), got {mask.dtype}")
+    fits = len(mask.shape) <= len(shape) and all(
+        a in (1, b) for a, b in zip(reversed(mask.shape), reversed(shape), strict=False)
+    )
+    if not fits:
+        raise ValueError(f"{function}: mask: expected a shape that broadcasts to {shape}, got {mask.shape}")
+
+
+def flag(function: str, name: str, value: Any) -> None:
+    """Raise unless `value` is a Python bool: it decides what is compiled, so it cannot be traced."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{function}: {name}: expected True or False, got {value!r}")
+
+
+def scalar(function: str, name: str, value: Any) -> None:
+    """Raise unless `value` is None, a finite Python number or an array with no axes."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+        return
+    if isinstance(value, jax.Array) and value.shape == () and jnp.issubdtype(value.dtype, jnp.floating):
+        return
+    got = f"shape {value.shape}, dtype {value.dtype}" if hasattr(value, "dtype") else repr(value)
+    raise ValueError(f"{function}: {name}: expected a finite real number, got {got}")
+
+
+def positive_int(function: str, **values: Any) -> None:
+    """Raise unless every argument is a Python integer of at least 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{function}: {name}: expected an integer of at least 1, got {value!r}")
+
+
+def divides(function: str, part_name: str, part: int, whole_name: str, whole: int) -> int:
+    """Return whole // part, or raise when part does not divide whole."""
+    if whole % part:
+        raise ValueError(f"{function}: {part_name}: expected a divisor of {whole_name} = {whole}, got {part}")
+    return whole // part

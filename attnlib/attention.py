@@ -1,0 +1,341 @@
+"""Softmax attention as the formula says: it materialises the n × m weights and is the reference for the rest."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from attnlib import _check
+
+Params = dict[str, Array]
+AnyArray = Array | np.ndarray
+
+
+def attention(
+    q: Float[AnyArray, "*#b n d_k"],
+    k: Float[AnyArray, "*#b m d_k"],
+    v: Float[AnyArray, "*#b m d_v"],
+    *,
+    causal: bool = False,
+    mask: Bool[AnyArray, ...] | None = None,
+    scale: float | Float[Array, ""] | None = None,
+) -> Float[Array, "*b n d_v"]:
+    """Average the values v with the softmax of the scaled scores of queries and keys.
+
+    o_i = Σ_j w_ij v_j,   w_ij = exp(s_ij) / Σ_l exp(s_il),   s_ij = scale · q_i·k_j
+
+    Leading axes (batch, heads) broadcast, so grouped queries need no copy of the keys: q (h_kv, g, n, d_k)
+    against k (h_kv, 1, m, d_k). Scores, softmax and sums are computed in float32 at least.
+
+    Args:
+        q: queries, shape (..., n, d_k), any floating dtype.
+        k: keys, shape (..., m, d_k).
+        v: values, shape (..., m, d_v).
+        causal: query i sees key j only if j ≤ i + m − n: the last query sees every key, as decoding needs.
+        mask: boolean, True = may attend, broadcastable to (..., n, m); combined with `causal` by "and".
+        scale: factor of the scores; 1/√d_k by default.
+
+    Returns:
+        Array (..., n, d_v) in v's dtype. A query that may attend to nothing gets zeros, with zero gradient.
+        A NaN or infinity in q, k or v never reaches an output or a gradient through a masked pair; with a mask
+        or `causal`, one that a query may see makes that query's whole output NaN.
+
+    Raises:
+        ValueError: wrong rank, empty axis, mismatched n, m, d_k or leading axes, a mask of wrong shape or dtype,
+            a dtype that is not floating point.
+
+    Cost: `cost.attention(n, d_k, m=m, d_v=d_v)`: 2nm(d_k + d_v) FLOPs in matrix products, 5nm in the softmax,
+        nm exponentials; memory for the n × m weights. Masked pairs are computed too, then discarded.
+
+    Source: Vaswani et al. (2017), equation 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> q = jnp.array([[1.0]])
+        >>> k = jnp.array([[0.0], [1.0]])
+        >>> v = jnp.array([[0.0], [1.0]])
+        >>> print(attention(q, k, v))  # e / (1 + e)
+        [[0.7310586]]
+    """
+    _check_arguments("attention", q, k, causal=causal, mask=mask, scale=scale, v=v)
+    rank = max(q.ndim, k.ndim, v.ndim)
+    dtype = jnp.asarray(v).dtype
+    q, k, v = (_widen(_lift(jnp.asarray(x), rank)) for x in (q, k, v))
+    visible = _visible(q, k, causal, mask)
+    healthy = None
+    if visible is not None:
+        healthy, v = jnp.isfinite(v).all(axis=-1), _zero_unless_finite(v)
+    w = _weights(q, k, visible, healthy, scale)
+    return jnp.einsum("...nm,...md->...nd", w, v.astype(w.dtype)).astype(dtype)
+
+
+def attention_weights(
+    q: Float[AnyArray, "*#b n d_k"],
+    k: Float[AnyArray, "*#b m d_k"],
+    *,
+    causal: bool = False,
+    mask: Bool[AnyArray, ...] | None = None,
+    scale: float | Float[Array, ""] | None = None,
+) -> Float[Array, "*b n m"]:
+    """Return the softmax weights w of `attention`: every row is a probability distribution over the keys.
+
+    w_ij = exp(s_ij) / Σ_l exp(s_il),   s_ij = scale · q_i·k_j
+
+    Args:
+        q: queries, shape (..., n, d_k), any floating dtype.
+        k: keys, shape (..., m, d_k).
+        causal: as in `attention`.
+        mask: as in `attention`.
+        scale: as in `attention`.
+
+    Returns:
+        Array (..., n, m), float32 or wider. A row that may attend to nothing is zero.
+
+    Raises:
+        ValueError: as `attention`.
+
+    Cost: 2nm·d_k FLOPs in one matrix product, 5nm FLOPs and nm exponentials in the softmax.
+
+    Source: Vaswani et al. (2017), equation 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> x = jnp.zeros((3, 2))
+        >>> print(attention_weights(x, x, causal=True))
+        [[1.         0.         0.        ]
+         [0.5        0.5        0.        ]
+         [0.33333334 0.33333334 0.33333334]]
+    """
+    _check_arguments("attention_weights", q, k, causal=causal, mask=mask, scale=scale)
+    rank = max(q.ndim, k.ndim)
+    q, k = (_widen(_lift(jnp.asarray(x), rank)) for x in (q, k))
+    return _weights(q, k, _visible(q, k, causal, mask), None, scale)
+
+
+def init_multihead_attention(
+    key: Array,
+    d: int,
+    h: int,
+    *,
+    h_kv: int | None = None,
+    d_k: int | None = None,
+    d_v: int | None = None,
+    dtype: jnp.dtype | type = jnp.float32,
+) -> Params:
+    """Draw the projections of a multi-head layer: normal, with variance one over the fan-in.
+
+    Args:
+        key: PRNG key.
+        d: model width.
+        h: number of query heads.
+        h_kv: number of key and value heads: h by default, 1 for multi-query, a divisor of h for grouped queries.
+        d_k: width of a head's queries and keys; d/h by default.
+        d_v: width of a head's values; d_k by default.
+        dtype: floating dtype of the parameters.
+
+    Returns:
+        A dict of w_q (h, d, d_k), w_k (h_kv, d, d_k), w_v (h_kv, d, d_v), w_o (h, d_v, d); no biases.
+
+    Raises:
+        ValueError: a size that is not a positive integer, heads that do not divide, a dtype that is not floating.
+
+    Cost: d(h·d_k + h_kv·d_k + h_kv·d_v + h·d_v) numbers: 4d² with the defaults.
+
+    Source: Vaswani et al. (2017), section 3.2.2; grouped queries: Ainslie et al. (2023).
+
+    Example:
+        >>> import jax
+        >>> params = init_multihead_attention(jax.random.key(0), d=8, h=4, h_kv=2)
+        >>> {name: w.shape for name, w in params.items()}
+        {'w_q': (4, 8, 2), 'w_k': (2, 8, 2), 'w_v': (2, 8, 2), 'w_o': (4, 2, 8)}
+    """
+    name = "init_multihead_attention"
+    h_kv = h if h_kv is None else h_kv
+    _check.positive_int(name, d=d, h=h, h_kv=h_kv)
+    _check.divides(name, "h_kv", h_kv, "h", h)
+    d_k = _check.divides(name, "h", h, "d", d) if d_k is None else d_k
+    d_v = d_k if d_v is None else d_v
+    _check.positive_int(name, d_k=d_k, d_v=d_v)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"{name}: dtype: expected a real floating-point dtype, got {dtype}")
+    shapes = {"w_q": (h, d, d_k), "w_k": (h_kv, d, d_k), "w_v": (h_kv, d, d_v), "w_o": (h, d_v, d)}
+    fan_in = {"w_q": d, "w_k": d, "w_v": d, "w_o": h * d_v}
+    keys = dict(zip(shapes, jax.random.split(key, 4), strict=True))
+    return {
+        w: jax.random.normal(keys[w], shape, dtype) * jnp.asarray(fan_in[w] ** -0.5, dtype)
+        for w, shape in shapes.items()
+    }
+
+
+def multihead_attention(
+    params: Params,
+    x: Float[AnyArray, "*b n d"],
+    *,
+    memory: Float[AnyArray, "*b m d"] | None = None,
+    causal: bool = False,
+    mask: Bool[AnyArray, ...] | None = None,
+    scale: float | Float[Array, ""] | None = None,
+) -> Float[Array, "*b n d"]:
+    """Project x to h heads, attend in each, and project the heads back to the width of x.
+
+    out = Σ_h attention(x W_q[h], z W_k[⌊h/g⌋], z W_v[⌊h/g⌋]) W_o[h],   z = memory or x,   g = h/h_kv
+
+    Args:
+        params: w_q (h, d, d_k), w_k (h_kv, d, d_k), w_v (h_kv, d, d_v), w_o (h, d_v, d), as
+            `init_multihead_attention` returns them.
+        x: positions, shape (..., n, d), any floating dtype.
+        memory: what the keys and values are made of, shape (..., m, d), for cross-attention; x by default.
+        causal: as in `attention`.
+        mask: boolean, True = may attend, broadcastable to (..., h, n, m).
+        scale: as in `attention`.
+
+    Returns:
+        Array (..., n, d) in x's dtype.
+
+    Raises:
+        ValueError: a missing or misshapen parameter, heads that do not divide, and what `attention` raises.
+
+    Cost: `cost.multihead_attention(n, d, h)`: 8nd² + 4n²d FLOPs in matrix products with the default widths.
+
+    Source: Vaswani et al. (2017), section 3.2.2.
+
+    Example:
+        >>> import jax
+        >>> params = init_multihead_attention(jax.random.key(0), d=8, h=2)
+        >>> multihead_attention(params, jax.numpy.ones((5, 8))).shape
+        (5, 8)
+    """
+    name = "multihead_attention"
+    z = x if memory is None else memory
+    h, h_kv = _check_multihead(name, params, x, z)
+    x, z = jnp.asarray(x), jnp.asarray(z)
+    g = h // h_kv
+    *b, n, _ = x.shape
+    m = z.shape[-2]
+    _check.boolean_mask(name, mask, (*b, h, n, m))
+    w_q, w_k, w_v, w_o = (params[w].astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
+    # Query head i shares the keys of head ⌊i/g⌋: an axis of length 1 stands for the group, nothing is repeated.
+    q = jnp.einsum("...nd,hdk->...hnk", x, w_q).reshape(*b, h_kv, g, n, -1)
+    k = jnp.einsum("...md,hdk->...hmk", z, w_k)[..., :, None, :, :]
+    v = jnp.einsum("...md,hdk->...hmk", z, w_v)[..., :, None, :, :]
+    if mask is not None:
+        mask = jnp.broadcast_to(jnp.asarray(mask), (*b, h, n, m)).reshape(*b, h_kv, g, n, m)
+    o = attention(q, k, v, causal=causal, mask=mask, scale=scale).reshape(*b, h, n, -1)
+    return jnp.einsum("...hnk,hkd->...nd", o, w_o)
+
+
+def _weights(
+    q: Float[Array, "*#b n d_k"],
+    k: Float[Array, "*#b m d_k"],
+    visible: Bool[Array, ...] | None,
+    healthy: Bool[Array, "*#b m"] | None,
+    scale: float | Float[Array, ""] | None,
+) -> Float[Array, "*b n m"]:
+    """Softmax over the visible pairs; `healthy` says which keys have values without NaN or infinity."""
+    dtype = q.dtype if q.dtype == jnp.float64 else k.dtype
+    factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, dtype)
+    if visible is None:
+        return _softmax(factor * jnp.einsum("...nd,...md->...nm", q.astype(dtype), k.astype(dtype)))
+
+    # 0 · NaN is NaN: a product with weight zero does not hide a bad number, in the forward pass or in the
+    # backward one. So bad rows enter the products as zeros, and a pair that may really see one gets the score NaN.
+    pairs = jnp.isfinite(q).all(axis=-1)[..., :, None] & jnp.isfinite(k).all(axis=-1)[..., None, :]
+    if healthy is not None:
+        pairs = pairs & healthy[..., None, :]
+    q, k = _zero_unless_finite(q), _zero_unless_finite(k)
+    s = factor * jnp.einsum("...nd,...md->...nm", q.astype(dtype), k.astype(dtype))
+    # A row of −∞ has no softmax: a query that sees nothing is given zeros before it and after it.
+    some = visible.any(axis=-1, keepdims=True)
+    s = jnp.where(visible, jnp.where(pairs, s, jnp.nan), jnp.where(some, -jnp.inf, jnp.zeros((), dtype)))
+    return jnp.where(some, _softmax(s), 0)
+
+
+@jax.custom_jvp
+def _softmax(s: Float[Array, "*b n m"]) -> Float[Array, "*b n m"]:
+    """exp(s) / Σ exp(s) along the last axis, shifted by the largest score so that no exponential overflows."""
+    p = jnp.exp(s - s.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+@_softmax.defjvp
+def _softmax_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """dw = w ∘ (ds − Σ w ds): needs the weights only, so the backward pass keeps one n × m array, not three."""
+    w = _softmax(*primals)
+    (ds,) = tangents
+    return w, w * (ds + -(w * ds).sum(axis=-1, keepdims=True))
+
+
+def _visible(q: Array, k: Array, causal: bool, mask: AnyArray | None) -> Array | None:
+    """Which pairs may meet, of q's rank and broadcastable to (..., n, m), or None when all may."""
+    allowed = None if mask is None else _lift(jnp.asarray(mask), q.ndim)
+    if not causal:
+        return allowed
+    n, m = q.shape[-2], k.shape[-2]
+    past = _lift(jnp.arange(m)[None, :] <= jnp.arange(n)[:, None] + (m - n), q.ndim)
+    return past if allowed is None else past & allowed
+
+
+def _widen(x: Array) -> Array:
+    """Float32 at least. Widening first is exact, and XLA's CPU backend has no float16 × float16 → float32."""
+    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
+
+
+def _zero_unless_finite(x: Array) -> Array:
+    return jnp.where(jnp.isfinite(x), x, 0)
+
+
+def _lift(x: Array, rank: int) -> Array:
+    """Add leading axes of length 1 up to `rank`."""
+    return x.reshape((1,) * (rank - x.ndim) + x.shape)
+
+
+def _check_arguments(
+    name: str,
+    q: AnyArray,
+    k: AnyArray,
+    *,
+    causal: bool,
+    mask: object,
+    scale: object,
+    v: AnyArray | None = None,
+) -> None:
+    arrays = {"q": q, "k": k} | ({} if v is None else {"v": v})
+    _check.floating(name, **arrays)
+    _check.rank_at_least(name, 2, "(..., n, d)", **arrays)
+    _check.same_axis(name, -1, "d_k", q=q, k=k)
+    if v is not None:
+        _check.same_axis(name, -2, "m", k=k, v=v)
+    lead = _check.broadcastable(name, **{a: x.shape[:-2] for a, x in arrays.items()})
+    _check.flag(name, "causal", causal)
+    _check.scalar(name, "scale", scale)
+    _check.boolean_mask(name, mask, (*lead, q.shape[-2], k.shape[-2]))
+
+
+def _check_multihead(name: str, params: Params, x: AnyArray, memory: AnyArray) -> tuple[int, int]:
+    """Check parameters against x and memory; return h and h_kv."""
+    _check.floating(name, x=x, memory=memory)
+    _check.rank_at_least(name, 2, "(..., n, d)", x=x, memory=memory)
+    if memory.shape[:-2] != x.shape[:-2] or memory.shape[-1] != x.shape[-1]:
+        raise ValueError(
+            f"{name}: memory: expected shape (*{tuple(x.shape[:-2])}, m, {x.shape[-1]}), got {memory.shape}"
+        )
+    if not isinstance(params, dict) or set(params) != {"w_q", "w_k", "w_v", "w_o"}:
+        got = sorted(params) if isinstance(params, dict) else type(params).__name__
+        raise ValueError(f"{name}: params: expected a dict of w_q, w_k, w_v, w_o, got {got}")
+    _check.floating(name, **params)
+    for w, array in params.items():
+        if array.ndim != 3:
+            raise ValueError(f"{name}: {w}: expected three axes (heads, in, out), got shape {array.shape}")
+    h, d, d_k = params["w_q"].shape
+    h_kv, _, d_v = params["w_v"].shape
+    if d != x.shape[-1]:
+        raise ValueError(f"{name}: x: expected width d = {d} as in w_q {params['w_q'].shape}, got shape {x.shape}")
+    _check.divides(name, "h_kv", h_kv, "h", h)
+    for w, shape in {"w_k": (h_kv, d, d_k), "w_v": (h_kv, d, d_v), "w_o": (h, d_v, d)}.items():
+        if params[w].shape != shape:
+            raise ValueError(f"{name}: {w}: expected shape {shape}, got {params[w].shape}")
+    return h, h_kv

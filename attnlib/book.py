@@ -1,0 +1,224 @@
+"""What a chapter needs besides the library: numbers for its sentences, and tables of results.
+
+Both work where the book is built and where a chapter's notebook runs on its own, without the book's tools.
+"""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+def glue(name: str, value: object) -> None:
+    """Give a number the name by which sentences of the chapter show it: {glue:text}`name`.
+
+    Where myst_nb is not installed, as in Colab, there are no such sentences and nothing happens.
+
+    Args:
+        name: the key, chapter first: "derivation-core-small".
+        value: an integer, a float or a string; `text` says how it is written.
+
+    Raises:
+        ValueError: a name that is empty or not a string, or a value that `text` refuses.
+
+    Example:
+        >>> glue("derivation-share", float("nan"))
+        Traceback (most recent call last):
+        ...
+        ValueError: book.glue: derivation-share: expected an integer, a finite float or a string, got nan
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"book.glue: name: expected a non-empty string, got {name!r}")
+    written = _write(value, f"book.glue: {name}")
+    try:
+        from myst_nb import glue as myst_glue
+    except ImportError:
+        return
+    # A string and nothing cleverer: {glue:text} reads the value's repr as a Python literal, so it drops a
+    # string's quotes, but would turn a bare 1,024 into the tuple (1, 24).
+    myst_glue(name, written, display=False)
+
+
+def text(value: object) -> str:
+    """Write a value as the book writes it: integers with commas, floats with 4 digits, strings as they are.
+
+    Raises:
+        ValueError: anything else, NaN and infinity included.
+
+    Example:
+        >>> text(805306368), text(0.0391234), text(1234567.8), text("2.7 %")
+        ('805,306,368', '0.03912', '1,235,000', '2.7 %')
+    """
+    return _write(value, "book.text: value")
+
+
+def mathml(expression: Any) -> str:
+    """Write a SymPy expression in MathML, which browsers typeset without any script.
+
+    Example:
+        >>> import sympy
+        >>> mathml(sympy.Symbol("n") ** 2)
+        '<math alttext="n^{2}"><msup><mi>n</mi><mn>2</mn></msup></math>'
+    """
+    from sympy import latex
+    from sympy.printing.mathml import mathml as content
+
+    alternative = html.escape(latex(expression), quote=True)
+    return f'<math alttext="{alternative}">{content(expression, printer="presentation")}</math>'
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that a notebook shows as HTML and a terminal as text. Made by `table`.
+
+    Formulas are written in MathML: Colab typesets no LaTeX in a cell's HTML.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    caption: str
+
+    def _repr_html_(self) -> str:
+        head = "".join(
+            f'<th scope="col"{_right(not _is_text_column(self.rows, c))}>{html.escape(name)}</th>'
+            for c, name in enumerate(self.columns)
+        )
+        body = "\n".join(f"<tr>{_html_row(row)}</tr>" for row in self.rows)
+        caption = html.escape(self.caption, quote=True)
+        # A wide table scrolls in its box instead of the page, and a box that scrolls must take the focus.
+        box = f'class="results-table" style="overflow-x:auto" tabindex="0" role="region" aria-label="{caption}"'
+        return (
+            f'<div {box}>\n<table>\n<caption style="caption-side:top;text-align:left">{caption}</caption>\n'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
+        )
+
+    def __repr__(self) -> str:
+        """Return the table as Markdown, numbers to the right."""
+        cells = [list(self.columns)] + [[_plain(cell) for cell in row] for row in self.rows]
+        right = [not _is_text_column(self.rows, c) for c in range(len(self.columns))]
+        widths = [max(3, *(len(row[c]) for row in cells)) for c in range(len(self.columns))]
+
+        def line(row: Sequence[str]) -> str:
+            padded = (x.rjust(w) if r else x.ljust(w) for x, w, r in zip(row, widths, right, strict=True))
+            return f"| {' | '.join(padded)} |"
+
+        rule = "|".join("-" * (w + 1) + ":" if r else "-" * (w + 2) for w, r in zip(widths, right, strict=True))
+        return "\n".join([self.caption, "", line(cells[0]), f"|{rule}|", *(line(row) for row in cells[1:])])
+
+
+def table(
+    rows: Sequence[Sequence[object] | Mapping[str, object]],
+    columns: Sequence[str] | None = None,
+    *,
+    caption: str,
+) -> Table:
+    """Make a table of results.
+
+    The first cell of a row is its heading. Numbers are written by `text`, right-aligned; a SymPy expression
+    is typeset; None leaves a cell empty.
+
+    Args:
+        rows: each a sequence with one cell per column, or a mapping from column to cell.
+        columns: their headings; the keys of the first row if not given.
+        caption: what the table shows, read out before it.
+
+    Returns:
+        A `Table`; a cell that ends with it shows it.
+
+    Raises:
+        ValueError: no rows, a row of another length or with other keys, an empty caption, or a cell that
+            `text` refuses.
+
+    Example:
+        >>> table([("scores", 402653184), ("softmax", 0.5)], ["step", "FLOPs"], caption="One layer")
+        One layer
+        <BLANKLINE>
+        | step    |       FLOPs |
+        |---------|------------:|
+        | scores  | 402,653,184 |
+        | softmax |         0.5 |
+    """
+    if not rows:
+        raise ValueError("book.table: rows: expected at least one, got none")
+    if not caption.strip():
+        raise ValueError("book.table: caption: expected what the table shows, got an empty string")
+    if columns is None:
+        first = rows[0]
+        if not isinstance(first, Mapping):
+            raise ValueError("book.table: columns: expected headings, or rows that are mappings, got neither")
+        columns = list(first)
+    kept = []
+    for i, row in enumerate(rows):
+        if isinstance(row, Mapping):
+            if set(row) != set(columns):
+                raise ValueError(f"book.table: rows[{i}]: expected keys {list(columns)}, got {list(row)}")
+            cells = tuple(row[name] for name in columns)
+        else:
+            cells = tuple(row)
+        if len(cells) != len(columns):
+            raise ValueError(f"book.table: rows[{i}]: expected {len(columns)} cells, got {len(cells)}")
+        for name, cell in zip(columns, cells, strict=True):
+            if cell is not None and not _is_formula(cell):
+                _write(cell, f"book.table: rows[{i}], column {name!r}")
+        kept.append(cells)
+    return Table(tuple(columns), tuple(kept), caption)
+
+
+def _write(value: object, what: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return f"{int(value):,}"
+    if isinstance(value, float | np.floating) and math.isfinite(value):
+        return _four_digits(float(value))
+    raise ValueError(f"{what}: expected an integer, a finite float or a string, got {value!r}")
+
+
+def _four_digits(x: float) -> str:
+    """Return four significant digits, trailing zeros dropped; powers of ten below 10⁻⁴ and from 10¹⁵."""
+    if x == 0:
+        return "0"
+    if 1e-4 <= abs(x) < 1e15:
+        places = 3 - math.floor(math.log10(abs(x)))
+        written = f"{round(x, places):,.{max(places, 0)}f}"
+        return written.rstrip("0").rstrip(".") if "." in written else written
+    mantissa, power = f"{x:.3e}".split("e")
+    raised = str(int(power)).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
+    return f"{mantissa.rstrip('0').rstrip('.')}×10{raised}"
+
+
+def _is_formula(cell: object) -> bool:
+    return hasattr(cell, "free_symbols")
+
+
+def _is_text_column(rows: Sequence[Sequence[Any]], c: int) -> bool:
+    return all(isinstance(row[c], str) or row[c] is None for row in rows)
+
+
+def _right(yes: bool) -> str:
+    return ' style="text-align:right"' if yes else ' style="text-align:left"'
+
+
+def _html_row(row: Sequence[Any]) -> str:
+    heading, *cells = (_html(cell) for cell in row)
+    aligned = (
+        f"<td{_right(not isinstance(value, str))}>{cell}</td>" for value, cell in zip(row[1:], cells, strict=True)
+    )
+    return f'<th scope="row"{_right(not isinstance(row[0], str))}>{heading}</th>{"".join(aligned)}'
+
+
+def _html(cell: Any) -> str:
+    if _is_formula(cell):
+        return mathml(cell)
+    return "" if cell is None else html.escape(text(cell))
+
+
+def _plain(cell: Any) -> str:
+    if _is_formula(cell):
+        from sympy import latex
+
+        return f"${latex(cell)}$"
+    return "" if cell is None else text(cell).replace("|", "\\|")

@@ -1,0 +1,377 @@
+"""What the clock says: medians of repeated runs, ratios within one run, scaling exponents with their error.
+
+A time is a sample, not a number. Every result here carries all its repeats, so a chapter can print the
+spread next to the median and a reader can see whether a difference is larger than the noise.
+
+Time a compiled function with `clock.time(jax.jit(fn), *args)`: what is not compiled is timed as Python
+runs it, one operation at a time.
+"""
+
+import math
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import jax
+import numpy as np
+
+from attnlib import _check
+
+Timer = Callable[[], float]
+
+_ready: Callable[[Any], Any] = jax.block_until_ready  # any pytree; what is not of JAX is ready
+
+FEWEST, MOST = 5, 1000  # repeats: fewer have no quartiles worth printing, more add nothing
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Repeated observations of one quantity, summarised by median and quartiles.
+
+    Quartiles and not mean and standard deviation: another process that wakes up makes a few repeats many
+    times longer, which moves a mean and leaves a median where it was.
+
+    Example:
+        >>> s = Sample((1.0, 2.0, 3.0, 4.0, 100.0))
+        >>> s.low, s.median, s.high, s.spread
+        (2.0, 3.0, 4.0, 2.0)
+    """
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("clock.Sample: values: expected at least one observation, got none")
+
+    @property
+    def median(self) -> float:
+        """Half of the observations lie below."""
+        return float(np.quantile(self.values, 0.5))
+
+    @property
+    def low(self) -> float:
+        """Lower quartile."""
+        return float(np.quantile(self.values, 0.25))
+
+    @property
+    def high(self) -> float:
+        """Upper quartile."""
+        return float(np.quantile(self.values, 0.75))
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range."""
+        return self.high - self.low
+
+    def __str__(self) -> str:
+        return f"{_digits(self.median)}× ({_digits(self.low)}–{_digits(self.high)})"
+
+
+@dataclass(frozen=True)
+class Timing(Sample):
+    """The seconds of every repeat; prints as median and quartiles in one unit.
+
+    Example:
+        >>> print(Timing((0.00118, 0.00123, 0.00131)))
+        1.23 ms (1.20–1.27)
+    """
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """All repeats, in the order they were run."""
+        return self.values
+
+    def __str__(self) -> str:
+        factor, unit = _unit(self.median)
+        low, median, high = (_digits(t * factor) for t in (self.low, self.median, self.high))
+        return f"{median} {unit} ({low}–{high})"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Timings of several functions run in turn, and each one's ratio to the baseline within a round.
+
+    `ratios[name]` is how many times longer `name` took than the baseline: 2× means twice as slow.
+    """
+
+    timings: dict[str, Timing]
+    ratios: dict[str, Sample]
+    baseline: str
+
+    def __str__(self) -> str:
+        width = max(len(name) for name in self.timings)
+        return "\n".join(f"{name:<{width}}  {t}  {self.ratios[name]}" for name, t in self.timings.items())
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The power law seconds = constant · size^exponent, with a 95 % interval for the exponent."""
+
+    exponent: float
+    standard_error: float
+    constant: float
+    interval: tuple[float, float]
+
+    def predict(self, size: int | float) -> float:
+        """Return the seconds that the fitted law gives for `size`."""
+        return float(self.constant * size**self.exponent)
+
+    def __str__(self) -> str:
+        return f"{self.exponent:.2f} (95 %: {self.interval[0]:.2f} to {self.interval[1]:.2f})"
+
+
+def time(
+    fn: Callable[..., Any],
+    *args: Any,
+    repeats: int | None = None,
+    warmup: int = 1,
+    budget: int | float = 0.5,
+    timer: Timer = perf_counter,
+) -> Timing:
+    """Time `fn(*args)`, compilation excluded.
+
+    The first `warmup` calls compile and fill caches and are not counted. Every call is timed until its result
+    is ready: JAX returns before it has computed, and a clock stopped then measures the queue.
+
+    Args:
+        fn: what to time; any pytree may come back, of JAX arrays, NumPy arrays or anything else.
+        *args: its arguments; they are computed before the clock starts.
+        repeats: how often to time it; if not given, as often as fits into `budget`, from 5 to 1000 times.
+        warmup: calls before the first timed one, at least 1.
+        budget: seconds that the timed calls may take together when `repeats` is not given.
+        timer: returns seconds; another one is for tests.
+
+    Returns:
+        A `Timing` with the seconds of each repeat.
+
+    Raises:
+        ValueError: `repeats` or `warmup` is not a positive integer, or `budget` is not positive.
+
+    Example:
+        >>> ticks = iter(range(100))
+        >>> time(sum, [1, 2], repeats=3, timer=lambda: next(ticks)).seconds
+        (1.0, 1.0, 1.0)
+    """
+    _settings("clock.time", "repeats", repeats, warmup, budget)
+    _ready(args)
+    _warm(fn, args, warmup)
+    if repeats is None:
+        repeats = _fitting(_once(fn, args, timer), budget)
+    return Timing(tuple(_once(fn, args, timer) for _ in range(repeats)))
+
+
+def compare(
+    functions: Mapping[str, Callable[..., Any]],
+    *args: Any,
+    baseline: str | None = None,
+    rounds: int | None = None,
+    warmup: int = 1,
+    budget: int | float = 1.0,
+    timer: Timer = perf_counter,
+) -> Comparison:
+    """Time several functions of the same arguments in interleaved rounds.
+
+    A round calls every function once, and each round starts with the next function, so a busy moment of the
+    machine and the caches a neighbour leaves behind hit all alike. The ratio to the baseline is taken within
+    a round, where both saw the same machine, and then summarised over rounds.
+
+    Args:
+        functions: name → function; a function of other arguments comes as a `functools.partial`.
+        *args: the arguments of all.
+        baseline: the name that ratios are relative to; the first one if not given.
+        rounds: how many; if not given, as many as fit into `budget`, from 5 to 1000.
+        warmup: uncounted calls of each function, at least 1.
+        budget: seconds that the rounds may take together when `rounds` is not given.
+        timer: returns seconds; another one is for tests.
+
+    Returns:
+        A `Comparison` with a `Timing` and a `Sample` of ratios for each name.
+
+    Raises:
+        ValueError: no function, an unknown baseline, a count that is not a positive integer, or a baseline
+            too fast for the timer to see.
+
+    Example:
+        >>> ticks = iter([0, 1, 0, 2, 0, 2, 0, 1])
+        >>> c = compare({"a": sum, "b": sum}, [1, 2], rounds=2, timer=lambda: next(ticks))
+        >>> c.timings["b"].seconds, c.ratios["b"].median
+        ((2.0, 2.0), 2.0)
+    """
+    names = list(functions)
+    if not names:
+        raise ValueError("clock.compare: functions: expected at least one, got none")
+    baseline = names[0] if baseline is None else baseline
+    if baseline not in functions:
+        raise ValueError(f"clock.compare: baseline: expected one of {names}, got {baseline!r}")
+    _settings("clock.compare", "rounds", rounds, warmup, budget)
+    _ready(args)
+    for fn in functions.values():
+        _warm(fn, args, warmup)
+    if rounds is None:
+        rounds = _fitting(sum(_once(fn, args, timer) for fn in functions.values()), budget)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(rounds):
+        start = i % len(names)
+        for name in names[start:] + names[:start]:
+            seconds[name].append(_once(functions[name], args, timer))
+    base = seconds[baseline]
+    if min(base) <= 0:
+        raise ValueError(
+            f"clock.compare: baseline: expected a function that the timer sees, got 0 s for {baseline!r}"
+        )
+    return Comparison(
+        timings={name: Timing(tuple(s)) for name, s in seconds.items()},
+        ratios={name: Sample(tuple(t / b for t, b in zip(s, base, strict=True))) for name, s in seconds.items()},
+        baseline=baseline,
+    )
+
+
+def exponent(sizes: Sequence[int | float] | np.ndarray, seconds: Sequence[int | float] | np.ndarray) -> Fit:
+    """Fit a power law to times: the slope of log seconds against log size, by least squares.
+
+    With x = log size, y = log seconds and k points, slope = Σ(x−x̄)(y−ȳ) / Σ(x−x̄)², and its standard error
+    is √(RSS / (k−2) / Σ(x−x̄)²). The 95 % interval uses Student's t with k−2 degrees of freedom.
+
+    Small sizes bend the line: fixed overheads flatten it, so leave out what the overhead dominates.
+
+    Args:
+        sizes: what was varied, positive, not all equal.
+        seconds: the time of each, positive (medians, say).
+
+    Returns:
+        A `Fit`.
+
+    Raises:
+        ValueError: fewer than 3 points, lengths that differ, sizes all equal, or a value that is not positive
+            and finite.
+
+    Example:
+        >>> print(exponent([1, 2, 4], [3.0, 12.0, 48.0]))
+        2.00 (95 %: 2.00 to 2.00)
+    """
+    n, t = _positive("sizes", sizes), _positive("seconds", seconds)
+    if n.size != t.size:
+        raise ValueError(f"clock.exponent: seconds: expected one for each of the {n.size} sizes, got {t.size}")
+    if n.size < 3:
+        raise ValueError(
+            f"clock.exponent: sizes: expected at least 3 points to fit a slope and its error, got {n.size}"
+        )
+    x, y = np.log(n), np.log(t)
+    dx, dy = x - x.mean(), y - y.mean()
+    sxx = float(dx @ dx)
+    if np.all(n == n[0]):
+        raise ValueError(f"clock.exponent: sizes: expected different sizes, got {n[0]:g} only")
+    slope = float(dx @ dy) / sxx
+    residual = dy - slope * dx
+    error = math.sqrt(float(residual @ residual) / (n.size - 2) / sxx)
+    half = student_t(n.size - 2) * error
+    constant = math.exp(float(y.mean()) - slope * float(x.mean()))
+    return Fit(slope, error, constant, (slope - half, slope + half))
+
+
+def student_t(degrees: int, confidence: float = 0.95) -> float:
+    """Return t with P(|T| < t) = `confidence` for Student's T with `degrees` degrees of freedom.
+
+    For an integer number of degrees the distribution is a finite sum in θ = arctan(t/√degrees) (Abramowitz
+    and Stegun 26.7.3 and 26.7.4); it grows with θ, so bisection inverts it.
+
+    Raises:
+        ValueError: `degrees` is not a positive integer or `confidence` is not between 0 and 1.
+
+    Example:
+        >>> round(student_t(1), 3), round(student_t(10), 3)
+        (12.706, 2.228)
+    """
+    _check.positive_int("clock.student_t", degrees=degrees)
+    if not 0 < confidence < 1:
+        raise ValueError(f"clock.student_t: confidence: expected a number between 0 and 1, got {confidence}")
+
+    def probability(theta: float) -> float:
+        c, odd = math.cos(theta), degrees % 2
+        term = c if odd else 1.0
+        total = 0.0
+        for k in range(odd, degrees - 1, 2):
+            total += term
+            term *= c * c * (k + 1) / (k + 2)
+        inner = math.sin(theta) * total
+        return 2 / math.pi * (theta + inner) if odd else inner
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if probability(middle) < confidence else (low, middle)
+    return math.tan(low) * math.sqrt(degrees)
+
+
+def machine() -> str:
+    """Describe in one line what a measurement ran on: processor, cores, JAX's device, versions.
+
+    It goes into published pages, so it names no host and no path.
+
+    Example:
+        >>> machine().count("Python")
+        1
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    device = jax.devices()[0]
+    kind = "" if device.device_kind.lower() == device.platform else f" ({device.device_kind})"
+    plural = "s" if cores > 1 else ""
+    return (
+        f"{_processor()}, {cores} core{plural}, jax {jax.__version__} on {device.platform}{kind}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def _processor() -> str:
+    """Return the processor's model where the system tells it, else its architecture."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next((" ".join(m.split()) for m in models if m), platform.machine() or "unknown processor")
+
+
+def _once(fn: Callable[..., Any], args: tuple[Any, ...], timer: Timer) -> float:
+    start = timer()
+    _ready(fn(*args))
+    return float(timer() - start)
+
+
+def _warm(fn: Callable[..., Any], args: tuple[Any, ...], calls: int) -> None:
+    for _ in range(calls):
+        _ready(fn(*args))
+
+
+def _fitting(seconds: float, budget: int | float) -> int:
+    """Return how many runs of `seconds` fit into the budget, within FEWEST and MOST."""
+    return MOST if seconds * MOST <= budget else max(FEWEST, int(budget / seconds))
+
+
+def _unit(seconds: float) -> tuple[float, str]:
+    return next(((f, u) for f, u in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")) if seconds * f >= 1), (1e9, "ns"))
+
+
+def _digits(x: float) -> str:
+    """Three significant digits, never in exponent form."""
+    return f"{x:.{max(0, 2 - math.floor(math.log10(x)))}f}" if x > 0 else f"{x:.0f}"
+
+
+def _settings(function: str, name: str, repeats: int | None, warmup: int, budget: int | float) -> None:
+    if repeats is not None:
+        _check.positive_int(function, **{name: repeats})
+    _check.positive_int(function, warmup=warmup)
+    if not (budget > 0 and math.isfinite(budget)):
+        raise ValueError(f"{function}: budget: expected a positive number of seconds, got {budget}")
+
+
+def _positive(name: str, values: Sequence[int | float] | np.ndarray) -> np.ndarray:
+    x = np.asarray(values, dtype=float)
+    if x.ndim != 1:
+        raise ValueError(f"clock.exponent: {name}: expected a list of numbers, got an array of shape {x.shape}")
+    if not np.all((x > 0) & np.isfinite(x)):
+        bad = x[~((x > 0) & np.isfinite(x))][0]
+        raise ValueError(f"clock.exponent: {name}: expected positive finite numbers, got {bad:g}")
+    return x

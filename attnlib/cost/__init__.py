@@ -1,0 +1,28 @@
+"""Cost models: plain arithmetic in integers, NumPy arrays or SymPy symbols. No JAX.
+
+Conventions: a multiply-add is 2 FLOPs; an exp is one transcendental, not a FLOP; softmax work is its own step; a
+reduction of m numbers is m FLOPs.
+"""
+
+from attnlib.cost.algebra import BYTES, Cost, Number, Step
+from attnlib.cost.layers import (
+    attention,
+    feed_forward,
+    kv_cache,
+    multihead_attention,
+    transformer_layer,
+    visible_pairs,
+)
+
+__all__ = [
+    "BYTES",
+    "Cost",
+    "Number",
+    "Step",
+    "attention",
+    "feed_forward",
+    "kv_cache",
+    "multihead_attention",
+    "transformer_layer",
+    "visible_pairs",
+]

@@ -1,0 +1,56 @@
+"""Strict numerics for every test: no silent change of dtype, no silent broadcasting of ranks, two CPU devices."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jaxtyping
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 2)
+
+FULL = os.environ.get("ATTNLIB_FULL") == "1"
+"""`make test-full` runs every random trial; `make test` a share of them."""
+
+
+@contextmanager
+def float64() -> Iterator[None]:
+    """Run JAX in 64 bits."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return a generator of random numbers, the same in every run."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def untyped() -> Iterator[None]:
+    """Switch the executed shape annotations off, as users have them: bad input must meet our own errors."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def refuses(untyped: None) -> Callable[..., None]:
+    """Return a checker that a call raises a ValueError naming the argument, what was expected and what came."""
+
+    def check(argument: str, expected: str, got: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        with pytest.raises(ValueError, match=rf"(?s)\b{argument}\b.*: expected .*got") as error:
+            fn(*args, **kwargs)
+        assert expected in str(error.value), str(error.value)
+        assert got in str(error.value).split("got", 1)[1], str(error.value)
+
+    return check

@@ -1,0 +1,312 @@
+"""One suite for every attention mechanism: a mechanism joins it with one entry in MECHANISMS.
+
+What an entry states, the suite holds it to: agreement with a dense definition in float64, gradients, jit, vmap and
+export, odd shapes, strict causality, masks, large logits, low precision, FLOPs equal to the cost model's, and the
+growth of temporary memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import float64
+from jax.test_util import check_grads
+
+import attnlib
+from attnlib import count
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """A mechanism and what it promises.
+
+    Attributes:
+        fn: the kernel, fn(q, k, v, *, causal, mask, scale).
+        dense: its definition in NumPy float64, same arguments.
+        cost: its cost model, cost(n, d_k, m=, d_v=, h=, h_kv=, batch=, causal=, backward=).
+        causal: honours `causal`.
+        mask: honours `mask`.
+        blocks: keyword arguments that must not change the result, one dict a choice.
+        memory_exponent: temporary memory grows at most as n to this power.
+    """
+
+    name: str
+    fn: Callable[..., Array]
+    dense: Callable[..., np.ndarray]
+    cost: Callable[..., Any]
+    causal: bool = True
+    mask: bool = True
+    blocks: tuple[dict[str, int], ...] = ()
+    memory_exponent: float = 1.0
+
+
+def dense_softmax(q, k, v, *, causal=False, mask=None, scale=None):
+    """Softmax attention, one query at a time over the keys it sees, in float64."""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    q, k, v = (np.broadcast_to(x, lead + x.shape[-2:]) for x in (q, k, v))
+    n, m = q.shape[-2], k.shape[-2]
+    scale = 1 / np.sqrt(q.shape[-1]) if scale is None else scale
+    seen = np.ones((n, m), bool) if mask is None else np.asarray(mask)
+    seen = np.broadcast_to(seen, (*lead, n, m))
+    out = np.zeros((*lead, n, v.shape[-1]))
+    for index in np.ndindex(*lead, n):
+        *b, i = index
+        keys = [j for j in range(m) if seen[(*b, i, j)] and not (causal and j > i + m - n)]
+        if keys:
+            s = scale * k[(*b, keys)] @ q[(*b, i)]
+            w = np.exp(s - s.max())
+            out[index] = (w / w.sum()) @ v[(*b, keys)]
+    return out
+
+
+MECHANISMS = [
+    Mechanism("attention", attnlib.attention, dense_softmax, attnlib.cost.attention, memory_exponent=2.0),
+]
+
+each = pytest.mark.parametrize("mech", MECHANISMS, ids=lambda mech: mech.name)
+
+# leading axes of q, leading axes of k and v, n, m, d_k, d_v
+SHAPES = [
+    ((), (), 1, 1, 1, 1),
+    ((), (), 7, 7, 5, 3),
+    ((2,), (2,), 1, 13, 4, 4),
+    ((2, 3), (2, 3), 13, 5, 8, 2),
+    ((2, 4), (2, 1), 9, 9, 4, 4),
+    ((3, 1), (1, 2), 6, 11, 3, 5),
+    ((), (2,), 5, 8, 4, 4),
+]
+
+
+def draw(rng, shape, dtype=np.float32):
+    q_lead, k_lead, n, m, d_k, d_v = shape
+    q, k, v = (rng.normal(size=s) for s in ((*q_lead, n, d_k), (*k_lead, m, d_k), (*k_lead, m, d_v)))
+    return tuple(jnp.asarray(x, dtype) for x in (q, k, v))
+
+
+def draw_mask(rng, shape, lead=True):
+    q_lead, k_lead, n, m, *_ = shape
+    b = np.broadcast_shapes(q_lead, k_lead) if lead else ()
+    return jnp.asarray(rng.random((*b, n, m)) < 0.6)
+
+
+def options(mech, rng, shape):
+    """Every combination of causal and mask that the mechanism honours, per-batch masks and shared ones."""
+    masks = [None, draw_mask(rng, shape), draw_mask(rng, shape, lead=False)] if mech.mask else [None]
+    return [{"causal": c, "mask": m} for c in ((False, True) if mech.causal else (False,)) for m in masks]
+
+
+@each
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_agrees_with_its_dense_definition(mech, shape, rng):
+    q, k, v = draw(rng, shape)
+    for kwargs in options(mech, rng, shape):
+        np.testing.assert_allclose(mech.fn(q, k, v, **kwargs), mech.dense(q, k, v, **kwargs), rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(mech.fn(q, k, v, scale=0.3), mech.dense(q, k, v, scale=0.3), rtol=2e-5, atol=2e-6)
+    with float64():
+        q, k, v = draw(rng, shape, np.float64)
+        for kwargs in options(mech, rng, shape):
+            out = mech.fn(q, k, v, **kwargs)
+            assert out.dtype == jnp.float64
+            np.testing.assert_allclose(out, mech.dense(q, k, v, **kwargs), rtol=1e-12, atol=1e-13)
+
+
+@each
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+def test_gradients(mech, shape, rng):
+    for index in range(len(options(mech, rng, shape))):
+        with float64():
+            kwargs = options(mech, np.random.default_rng(index), shape)[index]
+            args = draw(rng, shape, np.float64)
+            check_grads(lambda *a, kw=kwargs: mech.fn(*a, **kw), args, order=1, modes=["rev"], rtol=1e-5, atol=1e-6)
+            do = jnp.asarray(rng.normal(size=mech.fn(*args).shape))
+            exact = jax.vjp(lambda *a, kw=kwargs: mech.fn(*a, **kw), *args)[1](do)
+            exact = [np.asarray(g) for g in exact]
+            do, args = np.asarray(do), [np.asarray(x) for x in args]
+        single = [jnp.asarray(x, jnp.float32) for x in args]
+        got = jax.vjp(lambda *a, kw=kwargs: mech.fn(*a, **kw), *single)[1](jnp.asarray(do, jnp.float32))
+        for a, b in zip(got, exact, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@each
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_jit_and_vmap(mech, shape, rng):
+    q, k, v = draw(rng, shape)
+    for kwargs in options(mech, rng, shape):
+        eager = mech.fn(q, k, v, **kwargs)
+        np.testing.assert_allclose(jax.jit(lambda *a, kw=kwargs: mech.fn(*a, **kw))(q, k, v), eager, atol=2e-6)
+        stacked = [jnp.stack([x, 2 * x, -x]) for x in (q, k, v)]
+        mapped = jax.vmap(lambda *a, kw=kwargs: mech.fn(*a, **kw))(*stacked)
+        looped = jnp.stack([mech.fn(*(x[i] for x in stacked), **kwargs) for i in range(3)])
+        np.testing.assert_allclose(mapped, looped, atol=3e-6)
+
+
+@each
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_lowers_for_every_platform(mech, platform, dtype, rng):
+    q, k, v = draw(rng, SHAPES[3], dtype)
+    for kwargs in options(mech, rng, SHAPES[3]):
+
+        def loss(*a, kw=kwargs):
+            return mech.fn(*a, **kw).astype(jnp.float32).sum()
+
+        exported = jax.export.export(jax.jit(jax.value_and_grad(loss, (0, 1, 2))), platforms=[platform])(q, k, v)
+        assert exported.platforms == (platform,)
+        assert [a.shape for a in exported.out_avals] == [(), q.shape, k.shape, v.shape]
+
+
+@each
+def test_block_sizes_change_nothing(mech, rng):
+    for shape in SHAPES[1:]:
+        q, k, v = draw(rng, shape)
+        for blocks in mech.blocks:
+            for kwargs in options(mech, rng, shape):
+                np.testing.assert_allclose(
+                    mech.fn(q, k, v, **kwargs, **blocks), mech.fn(q, k, v, **kwargs), rtol=1e-5, atol=2e-6
+                )
+
+
+@each
+@pytest.mark.parametrize("n", [1, 8, 13])
+@pytest.mark.parametrize("change", ["redraw", "huge", "nan", "inf"])
+def test_strictly_causal(mech, n, change, rng):
+    if not mech.causal:
+        with pytest.raises(ValueError, match="causal: expected"):
+            mech.fn(*draw(rng, SHAPES[1]), causal=True)
+        return
+    q, k, v = draw(rng, ((2,), (2,), n, 13, 4, 3))
+
+    def later(x, i):
+        noise = rng.normal(size=x.shape)
+        noise = {"redraw": noise, "huge": 1e4 * noise, "nan": np.nan * noise, "inf": np.inf * noise}[change]
+        return jnp.where(jnp.arange(x.shape[-2])[:, None] > i, jnp.asarray(noise, x.dtype), x)
+
+    lift = 13 - n
+    before = mech.fn(q, k, v, causal=True)
+    for i in range(n):
+        after = mech.fn(later(q, i), later(k, i + lift), later(v, i + lift), causal=True)
+        np.testing.assert_allclose(after[:, : i + 1], before[:, : i + 1], rtol=1e-6, atol=1e-7)
+
+
+@each
+def test_a_query_that_sees_nothing_gets_zeros_and_zero_gradient(mech, rng):
+    if not mech.mask:
+        with pytest.raises(ValueError, match="mask: expected"):
+            mech.fn(*draw(rng, SHAPES[1]), mask=draw_mask(rng, SHAPES[1]))
+        return
+    q, k, v = draw(rng, ((2,), (2,), 6, 9, 4, 3))
+    mask = draw_mask(rng, ((2,), (2,), 6, 9)).at[:, 2].set(False).at[0].set(False)
+    out, vjp = jax.vjp(lambda *a: mech.fn(*a, mask=mask), q, k, v)
+    assert not out[:, 2].any()
+    assert not out[0].any()
+    assert out[1, [0, 1, 3, 4, 5]].any(axis=-1).all()
+    dq, dk, dv = vjp(jnp.ones_like(out))
+    assert all(jnp.isfinite(g).all() for g in (dq, dk, dv))
+    assert not dq[:, 2].any()
+    assert not any(g[0].any() for g in (dq, dk, dv))
+    # More queries than keys, aligned bottom-right: the first n − m see nothing.
+    if mech.causal:
+        q, k, v = draw(rng, ((), (), 5, 3, 4, 3))
+        out = mech.fn(q, k, v, causal=True)
+        assert not out[:2].any()
+        assert out[2:].any(axis=-1).all()
+
+
+@each
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_bad_numbers_in_masked_positions_reach_nothing(mech, bad, rng):
+    if not mech.mask:
+        pytest.skip("the mechanism refuses masks: test_a_query_that_sees_nothing_gets_zeros_and_zero_gradient")
+    q, k, v = draw(rng, ((2,), (2,), 6, 9, 4, 3))
+    mask = draw_mask(rng, ((2,), (2,), 6, 9)).at[..., 5:].set(False).at[:, 4].set(False).at[:, :4, 0].set(True)
+
+    def run(q, k, v):
+        out, vjp = jax.vjp(lambda *a: mech.fn(*a, mask=mask), q, k, v)
+        return [out, *vjp(jnp.ones_like(out))]
+
+    clean = run(q, k, v)
+    dirty = run(q.at[:, 4].set(bad), k.at[:, 6, 1].set(bad), v.at[:, 7:].set(bad))
+    for a, b in zip(dirty, clean, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    # A bad number that is seen is not hidden.
+    assert jnp.isnan(mech.fn(q, k.at[:, 0].set(np.nan), v, mask=mask)[:, :4]).all()
+    assert jnp.isnan(mech.fn(q, k, v.at[:, 0].set(np.nan), mask=mask)[:, :4]).all()
+
+
+@each
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_logits_of_ten_thousand(mech, size, rng):
+    q, k, v = draw(rng, ((2,), (2,), 9, 9, 4, 3))
+    q = jnp.ones_like(q)
+    k = jnp.ones_like(k) * jnp.asarray(size * 2 / 4, k.dtype) + k  # logits ±10⁴ and a spread of order one
+    for kwargs in options(mech, rng, ((2,), (2,), 9, 9)):
+        out, vjp = jax.vjp(lambda *a, kw=kwargs: mech.fn(*a, **kw), q, k, v)
+        np.testing.assert_allclose(out, mech.dense(q, k, v, **kwargs), rtol=5e-3, atol=5e-3)
+        assert all(jnp.isfinite(g).all() for g in vjp(out))
+
+
+@each
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_low_precision_is_no_worse_than_twice_the_naive_program(mech, dtype, rng):
+    q, k, v = draw(rng, ((4,), (4,), 128, 128, 32, 32), dtype)
+    for causal in (False, True) if mech.causal else (False,):
+        exact = mech.dense(q, k, v, causal=causal)
+        s = jnp.einsum("hnd,hmd->hnm", q, k) * jnp.asarray(32**-0.5, dtype)
+        if causal:
+            s = jnp.where(jnp.tril(jnp.ones((1, 128, 128), bool)), s, -jnp.inf)
+        naive = jnp.einsum("hnm,hmd->hnd", jax.nn.softmax(s, axis=-1), v)
+        assert naive.dtype == dtype
+        out = mech.fn(q, k, v, causal=causal)
+        assert out.dtype == dtype
+        worst = np.abs(np.asarray(naive, np.float64) - exact).max()
+        assert np.abs(np.asarray(out, np.float64) - exact).max() <= 2 * worst
+
+
+def with_backward(fn):
+    """Run fn and its vector-Jacobian product: the program whose FLOPs `backward=True` counts."""
+
+    def run(do, *args):
+        out, vjp = jax.vjp(fn, *args)
+        return out, vjp(do)
+
+    return run
+
+
+@each
+@pytest.mark.parametrize("shape", SHAPES[1:5], ids=str)
+def test_matmul_flops_equal_the_cost_model(mech, shape, rng):
+    q, k, v = draw(rng, shape)
+    q_lead, k_lead, n, m, d_k, d_v = shape
+    *batch, h = q_lead or (1,)
+    sizes = {"m": m, "d_v": d_v, "h": h, "h_kv": (k_lead or (1,))[-1], "batch": int(np.prod(batch))}
+    for kwargs in options(mech, rng, shape):
+        model = mech.cost(n, d_k, causal=kwargs["causal"], **sizes)
+        assert count.matmul_flops(lambda *a, kw=kwargs: mech.fn(*a, **kw), q, k, v) == model.matmul_flops
+        both = mech.cost(n, d_k, causal=kwargs["causal"], backward=True, **sizes)
+        program = with_backward(lambda *a, kw=kwargs: mech.fn(*a, **kw))
+        assert count.matmul_flops(program, jnp.zeros(mech.fn(q, k, v).shape), q, k, v) == both.matmul_flops
+
+
+@each
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
+def test_memory_grows_as_stated(mech, causal, backward):
+    def program(q, k, v):
+        if not backward:
+            return mech.fn(q, k, v, causal=causal)
+        return jax.grad(lambda *a: mech.fn(*a, causal=causal).sum(), (0, 1, 2))(q, k, v)
+
+    def temporary(n):
+        x = jax.ShapeDtypeStruct((2, n, 32), jnp.float32)
+        return count.memory(program, x, x, x)
+
+    exponent = np.log2(temporary(2048) / temporary(1024))
+    assert 0 < exponent <= mech.memory_exponent + 0.05
