@@ -7,6 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+NUMBERS = (int, float, np.integer, np.floating)
 
 
 def floating(function: str, **arrays: Any) -> None:
@@ -70,13 +73,32 @@ def flag(function: str, name: str, value: Any) -> None:
 
 
 def scalar(function: str, name: str, value: Any) -> None:
-    """Raise unless `value` is None, a finite Python number or an array with no axes."""
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+    """Raise unless `value` is None, a finite number or a JAX array with no axes, whose value may be traced."""
+    if value is None or (isinstance(value, NUMBERS) and not isinstance(value, bool) and math.isfinite(value)):
         return
-    if isinstance(value, jax.Array) and value.shape == () and jnp.issubdtype(value.dtype, jnp.floating):
+    if isinstance(value, jax.Array | np.ndarray) and value.shape == () and jnp.issubdtype(value.dtype, jnp.floating):
         return
     got = f"shape {value.shape}, dtype {value.dtype}" if hasattr(value, "dtype") else repr(value)
     raise ValueError(f"{function}: {name}: expected a finite real number, got {got}")
+
+
+def floating_dtype(function: str, dtype: Any) -> None:
+    """Raise unless `dtype` names a real floating-point dtype."""
+    try:
+        known = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"{function}: dtype: expected a real floating-point dtype, got {dtype!r}")
+
+
+def prng_key(function: str, key: Any) -> None:
+    """Raise unless `key` is one key of `jax.random.key`, or one of the older `jax.random.PRNGKey`."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    new = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
+    if not new and not (dtype == jnp.uint32 and len(shape or ()) == 1):
+        got = f"shape {shape}, dtype {dtype}" if dtype is not None else repr(key)
+        raise ValueError(f"{function}: key: expected a key of jax.random.key, got {got}")
 
 
 def positive_int(function: str, **values: Any) -> None:

@@ -154,14 +154,14 @@ def init_multihead_attention(
         {'w_q': (4, 8, 2), 'w_k': (2, 8, 2), 'w_v': (2, 8, 2), 'w_o': (4, 2, 8)}
     """
     name = "init_multihead_attention"
+    _check.prng_key(name, key)
     h_kv = h if h_kv is None else h_kv
     _check.positive_int(name, d=d, h=h, h_kv=h_kv)
     _check.divides(name, "h_kv", h_kv, "h", h)
     d_k = _check.divides(name, "h", h, "d", d) if d_k is None else d_k
     d_v = d_k if d_v is None else d_v
     _check.positive_int(name, d_k=d_k, d_v=d_v)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"{name}: dtype: expected a real floating-point dtype, got {dtype}")
+    _check.floating_dtype(name, dtype)
     shapes = {"w_q": (h, d, d_k), "w_k": (h_kv, d, d_k), "w_v": (h_kv, d, d_v), "w_o": (h, d_v, d)}
     fan_in = {"w_q": d, "w_k": d, "w_v": d, "w_o": h * d_v}
     keys = dict(zip(shapes, jax.random.split(key, 4), strict=True))
@@ -220,8 +220,8 @@ def multihead_attention(
     w_q, w_k, w_v, w_o = (params[w].astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
     # Query head i shares the keys of head ⌊i/g⌋: an axis of length 1 stands for the group, nothing is repeated.
     q = jnp.einsum("...nd,hdk->...hnk", x, w_q).reshape(*b, h_kv, g, n, -1)
-    k = jnp.einsum("...md,hdk->...hmk", z, w_k)[..., :, None, :, :]
-    v = jnp.einsum("...md,hdk->...hmk", z, w_v)[..., :, None, :, :]
+    k = jnp.einsum("...md,hdk->...hmk", z, w_k).reshape(*b, h_kv, 1, m, -1)
+    v = jnp.einsum("...md,hdk->...hmk", z, w_v).reshape(*b, h_kv, 1, m, -1)
     if mask is not None:
         mask = jnp.broadcast_to(jnp.asarray(mask), (*b, h, n, m)).reshape(*b, h_kv, g, n, m)
     o = attention(q, k, v, causal=causal, mask=mask, scale=scale).reshape(*b, h, n, -1)
@@ -266,7 +266,9 @@ def _softmax_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, 
     """dw = w ∘ (ds − Σ w ds): needs the weights only, so the backward pass keeps one n × m array, not three."""
     w = _softmax(*primals)
     (ds,) = tangents
-    return w, w * (ds + -(w * ds).sum(axis=-1, keepdims=True))
+    # One sign for each row, and no axis of length 1 that the transposed program would sum over again.
+    minus = jax.lax.broadcast_in_dim(-(w * ds).sum(axis=-1), w.shape, range(w.ndim - 1))
+    return w, w * (ds + minus)
 
 
 def _visible(q: Array, k: Array, causal: bool, mask: AnyArray | None) -> Array | None:

@@ -88,11 +88,12 @@ class Table:
         )
         body = "\n".join(f"<tr>{_html_row(row)}</tr>" for row in self.rows)
         caption = html.escape(self.caption, quote=True)
-        # A wide table scrolls in its box instead of the page, and a box that scrolls must take the focus.
-        box = f'class="results-table" style="overflow-x:auto" tabindex="0" role="region" aria-label="{caption}"'
+        # A wide table scrolls in its box instead of the page, and a box that scrolls must take the focus. The
+        # theme knows the class "dataframe": without it, it lays every output on a light ground in dark mode.
         return (
-            f'<div {box}>\n<table>\n<caption style="caption-side:top;text-align:left">{caption}</caption>\n'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
+            f'<div class="results-table" tabindex="0" role="region" aria-label="{caption}">\n<style>{STYLE}</style>\n'
+            f'<table class="dataframe">\n<caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n'
+            f"<tbody>\n{body}\n</tbody>\n</table>\n</div>"
         )
 
     def __repr__(self) -> str:
@@ -165,6 +166,14 @@ def table(
                 _write(cell, f"book.table: rows[{i}], column {name!r}")
         kept.append(cells)
     return Table(tuple(columns), tuple(kept), caption)
+
+
+STYLE = (
+    ".results-table { overflow-x: auto; } "
+    ".results-table table { border-collapse: collapse; margin: 0 0 .5rem; } "
+    ".results-table caption { caption-side: top; text-align: left; color: inherit; } "
+    ".results-table :is(th, td) { padding: .25rem .6rem; white-space: nowrap; }"
+)
 
 
 def _write(value: object, what: str) -> str:

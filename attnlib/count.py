@@ -16,8 +16,8 @@ from jax.extend.core import Var
 class Operations:
     """How many operations a program runs, by kind.
 
-    The conventions are those of `attnlib.cost`: a multiply-add is 2 FLOPs, a transcendental is not a FLOP, a reduction
-    of m numbers is m FLOPs, and integer arithmetic, comparisons, selections, conversions and moves are none.
+    The conventions are those of `attnlib.cost`: a multiply-add is 2 FLOPs, a transcendental is not a FLOP, a
+    reduction of m numbers is m FLOPs, and integer arithmetic, comparisons, selections, conversions and moves are none.
 
     Attributes:
         matmul_flops: FLOPs in matrix products and convolutions.
@@ -80,6 +80,17 @@ def operations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Operations:
 def flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     """Count the FLOPs of fn(*args, **kwargs), in and outside matrix products: `operations(...).flops`.
 
+    Args:
+        fn: as in `operations`.
+        *args: positional arguments, traced.
+        **kwargs: keyword arguments, traced.
+
+    Returns:
+        FLOPs, an exact integer.
+
+    Raises:
+        ValueError: as `operations`.
+
     Example:
         >>> import jax, jax.numpy as jnp
         >>> a = jnp.ones((8, 8))
@@ -91,6 +102,17 @@ def flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
 
 def matmul_flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     """Count the FLOPs in matrix products of fn(*args, **kwargs): `operations(...).matmul_flops`.
+
+    Args:
+        fn: as in `operations`.
+        *args: positional arguments, traced.
+        **kwargs: keyword arguments, traced.
+
+    Returns:
+        FLOPs, an exact integer.
+
+    Raises:
+        ValueError: as `operations`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -333,14 +355,14 @@ def _count_equation(eqn: Any) -> Operations:
         return _count(_body(params)) * int(math.prod(mesh.shape[axis] for axis in axes))
     if name in FREE:
         return Operations()
+    if any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in (*eqn.invars, *eqn.outvars)):
+        raise ValueError(f"count.operations: expected real numbers, got complex ones in {name}")
     if name == "dot_general":
         return Operations(matmul_flops=_dot_flops(eqn))
     if name == "conv_general_dilated":
         return Operations(matmul_flops=_convolution_flops(eqn))
 
     out = eqn.outvars[0].aval
-    if any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in (*eqn.invars, *eqn.outvars)):
-        raise ValueError(f"count.operations: expected real numbers, got complex ones in {name}")
     if name in ELEMENTWISE:
         return Operations(other_flops=_floats(out))
     if name == "integer_pow":
@@ -373,14 +395,14 @@ def _count_branches(counts: list[Operations]) -> Operations:
 def _dot_flops(eqn: Any) -> int:
     """Two FLOPs for each output and each contracted index."""
     (contract, _), _ = eqn.params["dimension_numbers"]
-    return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(eqn.invars[0].aval.shape[axis] for axis in contract)
+    return 2 * _floats(eqn.outvars[0].aval) * math.prod(eqn.invars[0].aval.shape[axis] for axis in contract)
 
 
 def _convolution_flops(eqn: Any) -> int:
     """Two FLOPs for each output and each weight that makes it, padding included."""
     kernel = eqn.invars[1].aval.shape
     out_channels = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-    return int(2 * math.prod(eqn.outvars[0].aval.shape) * (math.prod(kernel) // out_channels))
+    return int(2 * _floats(eqn.outvars[0].aval) * (math.prod(kernel) // out_channels))
 
 
 def _multiplications(power: int) -> int:
@@ -391,4 +413,4 @@ def _multiplications(power: int) -> int:
 
 def _floats(aval: Any) -> int:
     """Numbers in an array of floats; integer arithmetic is not counted."""
-    return math.prod(aval.shape) if jnp.issubdtype(aval.dtype, jnp.floating) else 0
+    return int(math.prod(aval.shape)) if jnp.issubdtype(aval.dtype, jnp.floating) else 0

@@ -39,11 +39,11 @@ def init_feed_forward(
         {'w_1': (3, 12), 'w_2': (12, 3)}
     """
     name = "init_feed_forward"
+    _check.prng_key(name, key)
     _check.positive_int(name, d=d)
     d_ff = 4 * d if d_ff is None else d_ff
     _check.positive_int(name, d_ff=d_ff)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"{name}: dtype: expected a real floating-point dtype, got {dtype}")
+    _check.floating_dtype(name, dtype)
     key_1, key_2 = jax.random.split(key)
     return {
         "w_1": jax.random.normal(key_1, (d, d_ff), dtype) * jnp.asarray(d**-0.5, dtype),

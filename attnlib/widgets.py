@@ -23,17 +23,12 @@ SIZE, LEFT, RIGHT, TOP, BOTTOM = (400, 310), 40, 302, 12, 264
 LOWEST, HIGHEST = 1e6, 1e17  # FLOPs: every curve at every position of the sliders lies between
 GAP = 15  # between the names at the curves' ends
 
-NAMES = {
-    "attention": "attention layer",
-    "core": "attention core",
-    "recurrent": "recurrent layer",
-    "feed_forward": "feed-forward layer",
-}
+NAMES = {"attention": "attention", "core": "its core", "recurrent": "recurrent", "feed_forward": "feed-forward"}
 SENTENCE = (
     "At n = {n}, d = {d} and h = {h}, {cheaper} is cheaper: the core costs {core_ratio} times as much as a "
     "recurrent layer, the whole attention layer {attention_ratio} times. Core and recurrent layer cost the "
-    "same at n = {recurrent_n} (without the softmax at n = d = {recurrent_matmul_n}), core and projections at "
-    "n = {projections_n} (without it at n = 2d = {projections_matmul_n}). Heads change the softmax alone: "
+    "same at n = {recurrent_n} (without the softmax at n = d = {recurrent_matmul_n}), core and projections "
+    "at n = {projections_n} (without it at n = 2d = {projections_matmul_n}). Heads change the softmax alone: "
     "{softmax}, {share} of the core."
 )
 DESCRIPTION = (
@@ -144,7 +139,7 @@ def _page(chart: GrowthChart) -> str:
         line = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
         curves.append(
             f'<path class="curve {curve}" d="{line}"/>'
-            f'<text class="name {curve}" x="{RIGHT + 5}" y="{end + 4:.1f}">{curve.replace("_", "-")}</text>'
+            f'<text class="name {curve}" x="{RIGHT + 5}" y="{end + 4:.1f}">{NAMES[curve]}</text>'
             f'<circle class="dot {curve}" r="4" cx="{_x(chart.n):.1f}" cy="{_y(now[curve]):.1f}"/>'
         )
     meet = now["recurrent_n"]
@@ -181,7 +176,7 @@ def _page(chart: GrowthChart) -> str:
     return f"""<div class="growth-chart" id="{root}" role="group" aria-label="Growth chart">
 <style>{_static("growth_chart.css")}</style>
 <div class="sliders">{sliders}</div>
-<noscript><p>The sliders need JavaScript; the chart shows n = {chart.n:,}, d = {chart.d:,}.</p></noscript>
+<p class="still">The sliders need JavaScript; the chart shows n = {chart.n:,}, d = {chart.d:,}, h = {chart.h}.</p>
 <svg class="picture" viewBox="0 0 {SIZE[0]} {SIZE[1]}" role="img" aria-labelledby="{root}-title {root}-desc">
 <title id="{root}-title">Cost of attention and recurrence as the length grows</title>
 <desc id="{root}-desc">{DESCRIPTION.format(**words)}</desc>
@@ -191,7 +186,8 @@ def _page(chart: GrowthChart) -> str:
 <circle class="crossing" r="6" cx="{crossing[0]:.1f}" cy="{crossing[1]:.1f}"/>
 </svg>
 <p class="ring">Ring: core and recurrent layer cost the same.</p>
-<div class="numbers" tabindex="0" role="region" aria-label="FLOPs of one layer"><table><caption>FLOPs of one layer</caption>
+<div class="numbers" tabindex="0" role="region" aria-label="FLOPs of one layer">
+<table class="costs"><caption>FLOPs of one layer</caption>
 <thead><tr><th scope="col">layer</th><th scope="col">formula</th><th scope="col">now</th></tr></thead>
 <tbody>{rows}</tbody></table></div>
 <p><output class="verdict" for="{inputs}">{SENTENCE.format(**words)}</output></p>
@@ -221,21 +217,21 @@ def _words(chart: GrowthChart, now: dict[str, float]) -> dict[str, str]:
     }
 
 
-def _flops(x: float) -> str:
-    power = sum(x >= 999.5 * 1000**k for k in range(4))
+def _flops(x: int | float) -> str:
+    power = sum(x >= 1000**k for k in range(1, 5))
     return f"{_three(x / 1000**power)} {('', 'k', 'M', 'G', 'T')[power]}FLOP"
 
 
-def _three(x: float) -> str:
+def _three(x: int | float) -> str:
     """Return three significant digits without an exponent."""
     return f"{x:,.{max(0, 2 - math.floor(math.log10(x)))}f}"
 
 
-def _x(n: float) -> float:
+def _x(n: int | float) -> float:
     return LEFT + (RIGHT - LEFT) * math.log(n / LENGTHS[0]) / math.log(LENGTHS[-1] / LENGTHS[0])
 
 
-def _y(flops: float) -> float:
+def _y(flops: int | float) -> float:
     return BOTTOM - (BOTTOM - TOP) * math.log(flops / LOWEST) / math.log(HIGHEST / LOWEST)
 
 

@@ -195,9 +195,12 @@ def size(function: str, name: str, value: Any) -> Number:
     if hasattr(value, "free_symbols"):
         if value.free_symbols:
             return value
-        value = int(value) if value == int(value) else float(value)
+        value = int(value) if value.is_integer else str(value)
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError:  # lists of different lengths
+            array = np.asarray(None)
         if array.dtype.kind not in "iuf" or array.size == 0:
             raise ValueError(f"{function}: {name}: expected an array of whole numbers, got {value!r}")
         array = array.astype(np.float64)
@@ -271,4 +274,7 @@ def _is_zero(value: Number) -> bool:
 
 
 def _show(value: Number) -> str:
+    """Write a count on one line: long arrays by their ends."""
+    if isinstance(value, np.ndarray):
+        return np.array2string(value, max_line_width=10**6, threshold=4, edgeitems=2)
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -182,7 +182,11 @@ def multihead_attention(
     )
     steps: tuple[Step, ...] = (projections, *core.steps[:3], output)
     if backward:
-        steps = (*steps, _backward(output), *core.steps[3:], _backward(projections))
+        # x's gradient is a sum of three, through queries, keys and values: two additions of its size. In
+        # cross-attention only keys and values share an input, `memory`.
+        sums = batch * d * (2 * n if m is None else m_or_n)
+        back = replace(_backward(projections), other_flops=sums)
+        steps = (*steps, _backward(output), *core.steps[3:], back)
     return Cost(
         steps,
         parameters=w_qkv + w_o,
@@ -239,7 +243,9 @@ def feed_forward(
     if backward:
         select = Step("activation, backward", bytes_read=2 * inner, bytes_written=inner)
         steps = (*steps, _backward(down), select, _backward(up))
-    return Cost(steps, parameters=2 * d * d_ff, live=inner, saved=x + inner + kept_signs + 2 * w, path=0)
+    # Backward: the inner layer before ReLU, after it, and its gradient.
+    live = 3 * inner if backward else inner
+    return Cost(steps, parameters=2 * d * d_ff, live=live, saved=x + inner + kept_signs + 2 * w, path=0)
 
 
 def transformer_layer(

@@ -9,7 +9,7 @@
   const three = v => places(v, Math.max(0, 2 - Math.floor(Math.log10(v))));
   const flops = v => {
     let power = 0;
-    while (power < 4 && v >= 999.5 * 1000 ** power) power++;
+    while (power < 4 && v >= 1000 ** (power + 1)) power++;
     return three(v / 1000 ** power) + " " + ["", "k", "M", "G", "T"][power] + "FLOP";
   };
   const fill = (template, words) => template.replace(/\{(\w+)\}/g, (_, name) => words[name]);
@@ -57,5 +57,6 @@
     input.disabled = false;
     input.addEventListener("input", draw);
   }
+  one(".still").remove(); // not <noscript>: a notebook may drop the script of a page that runs others
   draw();
 }

@@ -1,0 +1,184 @@
+"""Numbers for sentences and tables of results, with the book's tools and without them."""
+
+import sys
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import sympy
+
+from attnlib import book
+
+
+@pytest.fixture
+def glued(monkeypatch):
+    """A myst_nb that notes what it is given."""
+    calls = {}
+
+    def glue(name, value, display=True):
+        calls[name] = (value, display)
+
+    monkeypatch.setitem(sys.modules, "myst_nb", SimpleNamespace(glue=glue))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (805306368, "805,306,368"),
+        (-1234, "-1,234"),
+        (2**70, "1,180,591,620,717,411,303,424"),
+        (np.int32(4096), "4,096"),
+        (np.uint8(7), "7"),
+        (0.5, "0.5"),
+        (2.0, "2"),
+        (-0.0, "0"),
+        (0.027315, "0.02731"),
+        (3.14159, "3.142"),
+        (999.96, "1,000"),
+        (1234567.8, "1,235,000"),
+        (-1234.56, "-1,235"),
+        (np.float32(0.25), "0.25"),
+        (np.float64(1e-5), "1×10⁻⁵"),
+        (6.02214e23, "6.022×10²³"),
+        ("1.23 ms (1.20–1.31)", "1.23 ms (1.20–1.31)"),
+        ("1,024", "1,024"),
+    ],
+)
+def test_glue_gives_the_text_of_the_value(glued, value, text):
+    assert book.text(value) == text
+    book.glue("chapter-name", value)
+    assert glued == {"chapter-name": (text, False)}
+
+
+@pytest.mark.parametrize("value", ["805,306,368", "it's 5 %", 'a "quoted" word', "2.7 %", "n²", "1_0", "None"])
+def test_the_role_of_myst_nb_renders_the_glued_text_as_it_is(value):
+    variables = pytest.importorskip("myst_nb.core.variables")
+    assert variables.format_plain_text(repr(book.text(value)), "s") == value
+
+
+def test_glue_does_nothing_without_myst_nb(monkeypatch):
+    monkeypatch.setitem(sys.modules, "myst_nb", None)  # makes the import fail
+    assert book.glue("chapter-name", 1) is None
+
+
+def test_glue_lets_other_errors_through(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("from within")
+
+    monkeypatch.setitem(sys.modules, "myst_nb", SimpleNamespace(glue=broken))
+    with pytest.raises(RuntimeError, match="from within"):
+        book.glue("chapter-name", 1)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), -np.inf, True, np.True_, None, [1], 1j, np.array([1]), sympy.Integer(1)],
+)
+def test_bad_values(glued, value):
+    with pytest.raises(ValueError, match="value: expected an integer, a finite float or a string, got"):
+        book.text(value)
+    with pytest.raises(ValueError, match=r"book\.glue: a-b: expected an integer, .*, got"):
+        book.glue("a-b", value)
+    assert glued == {}
+
+
+def test_bad_name(glued):
+    with pytest.raises(ValueError, match="name: expected a non-empty string, got ''"):
+        book.glue("", 1)
+    assert glued == {}
+
+
+class Balanced(HTMLParser):
+    """Reads HTML, remembers its tags, and fails when one closes that is not open."""
+
+    VOID = frozenset({"input", "br", "meta"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data.strip())
+
+
+n, d = sympy.symbols("n d", positive=True)
+
+
+def example():
+    rows = [("scores <1>", 402653184, 2 * n**2 * d, None), ("softmax", 0.5, sympy.sqrt(n) / d, "text & more")]
+    return book.table(rows, ["step", "FLOPs", "formula", "note"], caption='Costs "here" & now')
+
+
+def test_table_html_is_semantic():
+    page = Balanced(example()._repr_html_())
+    names = [tag for tag, _ in page.tags]
+    assert names.count("table") == names.count("caption") == names.count("thead") == names.count("tbody") == 1
+    assert [a["scope"] for tag, a in page.tags if tag == "th"] == ["col"] * 4 + ["row"] * 2
+    assert 'Costs "here" & now' in page.words
+    assert "402,653,184" in page.words
+    assert "scores <1>" in page.words
+    assert "text & more" in page.words
+    assert names.count("math") == 2
+    assert dict(page.tags)["div"]["tabindex"] == "0"
+    assert dict(page.tags)["div"]["aria-label"] == 'Costs "here" & now'
+    to_the_right = [
+        a["style"] == "text-align:right" for tag, a in page.tags if tag in ("th", "td") and a.get("scope") != "row"
+    ]
+    assert to_the_right == [False, True, True, False, True, True, True, True, True, False]
+
+
+def test_table_text_is_markdown():
+    lines = repr(example()).splitlines()
+    assert lines[0] == 'Costs "here" & now'
+    assert [c.strip() for c in lines[2].split("|")[1:-1]] == ["step", "FLOPs", "formula", "note"]
+    assert [c.endswith(":") for c in lines[3].split("|")[1:-1]] == [False, True, True, False]
+    assert [c.strip() for c in lines[4].split("|")[1:-1]] == ["scores <1>", "402,653,184", "$2 d n^{2}$", ""]
+    assert len({len(line) for line in lines[2:]}) == 1
+
+
+def test_table_takes_mappings_in_the_order_of_the_columns():
+    rows = [{"a": 1, "b": 2}, {"b": 4, "a": 3}]
+    assert book.table(rows, caption="c") == book.table([(1, 2), (3, 4)], ["a", "b"], caption="c")
+    assert book.table(rows, ["b", "a"], caption="c").rows == ((2, 1), (4, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: book.table([], ["a"], caption="c"), "rows: expected at least one, got none"),
+        (lambda: book.table([(1,)], caption="c"), "columns: expected headings"),
+        (lambda: book.table([(1,)], ["a"], caption=" "), "caption: expected what the table shows"),
+        (lambda: book.table([(1,), (1, 2)], ["a"], caption="c"), r"rows\[1\]: expected 1 cells, got 2"),
+        (
+            lambda: book.table([{"a": 1}, {"b": 1}], caption="c"),
+            r"rows\[1\]: expected keys \['a'\], got \['b'\]",
+        ),
+        (lambda: book.table([(float("nan"),)], ["a"], caption="c"), r"rows\[0\], column 'a': .* got nan"),
+    ],
+)
+def test_bad_tables(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_mathml_keeps_the_formula_for_readers_without_it():
+    page = Balanced(book.mathml(8 * n * d**2 + 4 * n**2 * d))
+    assert dict(page.tags)["math"]["alttext"] == sympy.latex(8 * n * d**2 + 4 * n**2 * d)
+    assert [w for w in page.words if w.isalnum()].count("n") == 2
