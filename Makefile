@@ -1,0 +1,121 @@
+# Everything a reader, writer or teacher does with this repository. `make help` lists it.
+# Needs git, make and Python 3.11 or later (with its venv module); everything else is installed into .venv.
+
+PYTHON ?= python3# the interpreter of .venv; make book PYTHON=python3.12
+JOBS ?= 2# test processes
+PORT ?= 8000# where `make serve` listens; another free port if this one is taken
+PIP = bin/python -m pip --disable-pip-version-check --quiet install
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help book test test-full test-library serve notebooks lint lock linkcheck clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+book: .venv/.attnlib ## execute every chapter, build the pages in _build/html
+	.venv/bin/python tools/build.py
+
+test: lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (under 15 minutes on 2 cores)
+	@echo "== the library on the oldest versions it promises (locks/oldest.txt)"
+	.venv-oldest/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
+	@echo "== everything"
+	.venv/bin/python -m pytest -q -n $(JOBS) --dist loadfile
+
+test-full: export ATTNLIB_FULL = 1
+test-full: .venv-newest/.attnlib .venv-colab-test/.attnlib ## the same with all random trials, the newest JAX, and Colab's
+	@echo "== the library on the newest versions (requirements.txt on Python >= 3.12)"
+	.venv-newest/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
+	@echo "== the library on Colab's versions (locks/colab.txt)"
+	.venv-colab-test/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
+	$(MAKE) test
+
+test-library: .venv/.attnlib ## run the tests of attnlib alone
+	.venv/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
+
+serve: book ## build, then serve the book on this machine
+	.venv/bin/python tools/serve.py --port $(PORT)
+
+notebooks: book ## regenerate notebooks/ from the chapters
+	.venv/bin/python tools/notebooks.py
+
+lint: .venv/.attnlib ## style, types, and numbers in prose that no cell has computed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/python tools/format_cells.py --check chapters/*.md
+	.venv/bin/python tools/lint_numbers.py chapters/*.md index.md README.md
+
+linkcheck: .venv/.attnlib ## ask every address in the book whether it answers (needs the network)
+	.venv/bin/python tools/linkcheck.py
+
+clean: ## remove what was built, and the environments
+	rm -rf _build .venv .venv-* *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# --- Environments ---------------------------------------------------------------------------------------------------
+# A stamp is written last, so an installation that was killed has none and is made again from nothing.
+# $(call environment,directory,interpreter,arguments of pip install)
+define environment
+	@"$(2)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "make: '$(2)' is not Python 3.11 or later; name one with PYTHON=/path/to/python" >&2; exit 1; }
+	@if [ ! -e $(1)/.stamp ]; then "$(2)" -m venv --clear $(1); fi
+	@rm -f $(1)/.stamp
+	@echo "installing into $(1)"
+	@$(1)/$(PIP) $(3)
+	@touch $(1)/.stamp
+endef
+
+# attnlib itself: its own stamp, because pyproject.toml changes more often than the lock.
+# $(call install-attnlib,directory)
+define install-attnlib
+	@$(1)/$(PIP) --no-deps --editable .
+	@touch $(1)/.attnlib
+endef
+
+# The first working interpreter of these versions: on the PATH, or kept by pyenv (whose shims exist even for
+# versions that are not active, so each candidate is tried). Falls back to $(PYTHON).
+find-python = $(or $(shell for v in $(1); do for p in "python$$v" "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$v*/bin/python; do \
+	"$$p" -c 'import ensurepip, venv' >/dev/null 2>&1 && echo "$$p" && exit; done; done),$(PYTHON))
+
+.venv/.stamp: requirements.txt
+	$(call environment,.venv,$(PYTHON),-r requirements.txt)
+
+.venv-oldest/.stamp: locks/oldest.txt
+	$(call environment,.venv-oldest,$(PYTHON),-r locks/oldest.txt)
+
+# What a Colab runtime has, and nothing that builds the book: the notebooks are run here.
+.venv-colab/.stamp: locks/colab.txt
+	$(call environment,.venv-colab,$(call find-python,3.12 3.11),-r locks/colab.txt)
+
+.venv-colab-test/.stamp: locks/colab.txt
+	$(call environment,.venv-colab-test,$(call find-python,3.12 3.11),-c locks/colab.txt --editable '.[test]')
+
+.venv-newest/.stamp: requirements.txt
+	$(call environment,.venv-newest,$(call find-python,3.14 3.13 3.12),-c requirements.txt --editable '.[test]')
+	@.venv-newest/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' || \
+		{ rm .venv-newest/.stamp; echo "make: the newest JAX needs Python 3.12 or later and none was found; name one with PYTHON=" >&2; exit 1; }
+
+%/.attnlib: %/.stamp pyproject.toml
+	$(call install-attnlib,$*)
+
+# --- Locks ------------------------------------------------------------------------------------------------------------
+# Exact versions for every Python and platform, remade from pyproject.toml. uv has an environment of its own, so that
+# it is not part of what it locks. Written beside, then renamed. Colab's lock is not universal: the numpy it has does
+# not exist for later Pythons.
+COMPILE = .venv-lock/bin/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header
+# $(call lock,file,first line,arguments of uv)
+define lock
+	@{ printf '# %s\n# Made from pyproject.toml by `make lock`; do not edit.\n' "$(2)"; $(COMPILE) $(3); } > $(1).new
+	@mv $(1).new $(1)
+	@echo "wrote $(1)"
+endef
+
+lock: .venv-lock/.stamp ## remake requirements.txt and locks/ from pyproject.toml
+	$(call lock,requirements.txt,Everything that builds and checks the book.,--universal pyproject.toml --extra check)
+	$(call lock,locks/oldest.txt,The oldest versions attnlib promises to work with.,--universal pyproject.toml --extra test --resolution lowest-direct)
+	$(call lock,locks/colab.txt,What a Colab runtime has (locks/colab.in) and what installing attnlib[book] adds to it.,locks/colab.in pyproject.toml --extra book)
+
+.venv-lock/.stamp:
+	$(call environment,.venv-lock,$(PYTHON),uv)

@@ -1,0 +1,147 @@
+"""What makes the pages work anywhere: offline, by keyboard, by screen reader, in light and dark, on a phone.
+
+Each part mends one thing that the stock theme and extensions get wrong and says which. The style is in
+``book/static/book.css``; the mathematics comes from ``book/vendor/mathjax`` (see `_config.yml`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from docutils import nodes
+from myst_nb.sphinx_ import HideCodeCellNode
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.writers.html5 import HTML5Translator
+
+# Jupyter Book loads these whatever the configuration says. The first writes scripts into every page that name
+# another host and, added twice, raise an error in the console; the second loads comment services.
+UNWANTED = ("sphinx_thebe", "sphinx_comments")
+
+# sphinx-proof and sphinx-exercise give these ids to every proof, exercise and solution of a page alike.
+SHARED_IDS = {"proof", "proof-content", "exercise-content", "solution-content"}
+
+
+class details_box(nodes.General, nodes.Element):
+    """A box that opens on demand."""
+
+
+class details_title(nodes.TextElement):
+    """What the box says while it is closed."""
+
+
+class NativeDropdowns(SphinxPostTransform):
+    """Write ``:class: dropdown`` boxes as ``<details>``.
+
+    sphinx-togglebutton hides them by script behind a button named "Toggle hidden content". A <details> has a
+    name, works by keyboard and without scripts, and opens when the browser finds text in it.
+    """
+
+    default_priority = 200  # after sphinx-exercise has written the titles of solutions (20 to 22)
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Replace every box of the page."""
+        for node in list(self.document.findall(nodes.Admonition)):
+            if "dropdown" in node["classes"]:
+                node.replace_self(_dropdown(node))
+
+
+def _dropdown(node: nodes.Element) -> details_box:
+    title, *content = node.children
+    # A link inside what opens the box would be a control inside a control.
+    text = [child.children if isinstance(child, nodes.reference) else [child] for child in title.children]
+    classes = [name for name in node["classes"] if name not in ("dropdown", "toggle")]
+    box = details_box(ids=node["ids"], classes=[*classes, "dropdown-box"])
+    box += details_title("", "", *(child for group in text for child in group))
+    box += content
+    return box
+
+
+class UniqueIds(SphinxPostTransform):
+    """Drop ids that stand more than once in a page: an id must be unique, and nothing links to these."""
+
+    default_priority = 201
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Drop the ids from every element of the page."""
+        for node in self.document.findall(nodes.Element):
+            if SHARED_IDS & set(node.get("ids", [])):
+                node["ids"] = [name for name in node["ids"] if name not in SHARED_IDS]
+
+
+def _visit_dropdown(self: HTML5Translator, node: details_box) -> None:
+    self.body.append(self.starttag(node, "details"))
+
+
+def _depart_dropdown(self: HTML5Translator, node: details_box) -> None:
+    self.body.append("</details>\n")
+
+
+def _visit_title(self: HTML5Translator, node: details_title) -> None:
+    self.body.append("<summary>")
+
+
+def _depart_title(self: HTML5Translator, node: details_title) -> None:
+    self.body.append("</summary>\n")
+
+
+def _visit_hidden_cell(self: HTML5Translator, node: HideCodeCellNode) -> None:
+    # MyST-NB's own has paragraphs inside <summary> and names all "Toggle hidden content", whatever they show.
+    classes = " ".join(node["classes"])
+    self.body.append(
+        f'<details class="hide {classes}"><summary>'
+        f'<span class="collapsed">{self.encode(node["prompt_show"])}</span>'
+        f'<span class="expanded">{self.encode(node["prompt_hide"])}</span></summary>\n'
+    )
+
+
+def _visit_citation(self: HTML5Translator, node: nodes.citation) -> None:
+    # A list wants list items: docutils writes the role doc-biblioentry, which ARIA 1.2 does not accept there.
+    HTML5Translator.visit_citation(self, node)
+    self.body[-1] = self.body[-1].replace('role="doc-biblioentry"', 'role="listitem"')
+
+
+def _depart_citation(self: HTML5Translator, node: nodes.citation) -> None:
+    HTML5Translator.depart_citation(self, node)
+
+
+def _drop_unwanted(app: Sphinx) -> None:
+    for listeners in app.events.listeners.values():
+        listeners[:] = [one for one in listeners if one.handler.__module__.split(".")[0] not in UNWANTED]
+    # Without its handlers the first no longer copies the sheet that it still asks for.
+    app.registry.css_files[:] = [(name, tags) for name, tags in app.registry.css_files if name != "sphinx-thebe.css"]
+
+
+def _name_sidebar(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Give the arrows of the sidebar a name: the theme's hold an icon only."""
+    original = context.get("generate_toctree_html")
+    if original is None:
+        return
+
+    @cache
+    def named(kind: str, **options: Any) -> Any:
+        soup = original(kind, **options)
+        for summary in soup.select("summary") if hasattr(soup, "select") else ():
+            link = summary.find_parent("li").find("a")
+            summary["aria-label"] = f"Sections of {link.get_text(strip=True)}"
+        return soup
+
+    context["generate_toctree_html"] = named
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the overrides, the style and the script."""
+    _drop_unwanted(app)
+    app.add_node(details_box, html=(_visit_dropdown, _depart_dropdown))
+    app.add_node(details_title, html=(_visit_title, _depart_title))
+    app.add_node(HideCodeCellNode, override=True, html=(_visit_hidden_cell, _depart_dropdown))
+    app.add_node(nodes.citation, override=True, html=(_visit_citation, _depart_citation))
+    app.add_post_transform(NativeDropdowns)
+    app.add_post_transform(UniqueIds)
+    app.connect("html-page-context", _name_sidebar, priority=900)  # after the theme has put its function there
+    app.add_css_file("book.css", priority=900)  # last, to win over sheets of equal weight
+    app.add_js_file("book.js", loading_method="defer")
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
