@@ -1,0 +1,217 @@
+"""Helpers of the browser tests: a server for the built pages, a browser, and what is looked at in a page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import axe_playwright_python
+from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+
+WIDE = (1280, 900)
+PHONE = (390, 844)
+THEMES = ("light", "dark")
+IMPACTS = ("serious", "critical")
+SCREENS = {"wide": WIDE, "phone": PHONE}
+# The browser must not speak to anyone of its own accord, and must start in a container.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass
+class Visit:
+    """What a page did while it was open."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each thing that a page must not do."""
+        return [
+            *(f"console: {text}" for text in self.errors),
+            *(f"request to another host: {url}" for url in self.foreign),
+            *(f"failed request: {text}" for text in self.failed),
+        ]
+
+
+def chromium() -> str | None:
+    """Path of the system's Chromium, or None; the variable CHROMIUM selects another."""
+    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Run the system's Chromium without a window."""
+    path = chromium()
+    if path is None:
+        raise FileNotFoundError("no Chromium on this machine: expected 'chromium' on PATH or CHROMIUM set")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the server's log out of the tests' output."""
+
+
+@contextmanager
+def serve(root: Path) -> Iterator[str]:
+    """Serve `root` on a free port of this machine; gives the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def page_names(root: Path) -> list[str]:
+    """Every page of a built book, as a path relative to its root."""
+    special = {"genindex.html", "search.html", "prf-prf.html"}
+    pages = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.html"))
+    return [page for page in pages if not page.startswith("_") and page not in special]
+
+
+@contextmanager
+def context(running: Browser, theme: str, size: tuple[int, int] = WIDE, **options: Any) -> Iterator[BrowserContext]:
+    """Open a browser context as a reader's who chose `theme` in the theme's switch."""
+    width, height = size
+    made = running.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=theme,  # type: ignore[arg-type]
+        reduced_motion="reduce",  # a fade in progress has the contrast of neither of its ends
+        **options,
+    )
+    choice = "; ".join(f"localStorage.setItem('{key}', '{theme}')" for key in ("mode", "theme"))
+    made.add_init_script(f"try {{ {choice} }} catch {{}}")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def visit(opened: BrowserContext, site: str, name: str) -> Iterator[Visit]:
+    """Open page `name`, refuse requests to other hosts, wait for its mathematics, record what happens."""
+    page = opened.new_page()
+    seen = Visit(page)
+    host = urlsplit(site).netloc
+
+    def guard(route: Route) -> None:
+        address = urlsplit(route.request.url)
+        if address.scheme in ("http", "https", "ws", "wss") and address.netloc != host:
+            seen.foreign.append(route.request.url)
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/*", guard)
+    page.on("console", lambda m: seen.errors.append(f"{m.text} {m.location}") if m.type == "error" else None)
+    page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    page.on("response", lambda r: seen.failed.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+    try:
+        page.goto(f"{site}/{name}", wait_until="load")
+        page.wait_for_function("!window.MathJax?.startup?.promise || window.MathJax.startup.promise.then(() => true)")
+        yield seen
+    finally:
+        page.close()
+
+
+@cache
+def _axe_source() -> str:
+    return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+def axe(page: Page) -> list[str]:
+    """Serious and critical findings of axe: rule, impact, node."""
+    page.evaluate(_axe_source())
+    # Its preload fetches every sheet again and looks for the theme's `@import "../basic.css"` in the wrong place:
+    # a failed request that the page itself does not make.
+    options = "{resultTypes: ['violations'], preload: false}"
+    found = page.evaluate(f"axe.run(document, {options}).then(found => found.violations)")
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['html'][:200]} — {node['failureSummary'][-200:]}"
+        for rule in found
+        if rule["impact"] in IMPACTS
+        for node in rule["nodes"]
+    ]
+
+
+# Raw TeX that a reader would see: outside scripts, code and what MathJax has set.
+_RAW = r"""
+() => {
+  const skip = "script, style, pre, code, noscript, template, textarea, mjx-container";
+  const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (node.parentElement.closest(skip)) continue;
+    if (/\\\(|\\\)|\\\[|\\\]|\$/.test(node.textContent)) found.push(node.textContent.trim().slice(0, 120));
+  }
+  return found;
+}
+"""
+
+
+def mathematics(page: Page) -> list[str]:
+    """What is wrong with the mathematics of a page."""
+    unset = page.eval_on_selector_all(
+        "main .math",
+        "all => all.filter(e => !e.querySelector('mjx-container')).map(e => e.textContent.slice(0, 120))",
+    )
+    wrong = page.eval_on_selector_all(
+        "mjx-merror, [data-mjx-error], mjx-container mtext[mathcolor=red]",
+        "all => all.map(e => e.getAttribute('data-mjx-error') || e.textContent)",
+    )
+    return [
+        *(f"not typeset: {text}" for text in unset),
+        *(f"error: {text}" for text in wrong),
+        *(f"raw TeX: {text}" for text in page.evaluate(_RAW)),
+    ]
+
+
+def sideways(page: Page) -> list[str]:
+    """What makes the page scroll sideways; empty when it does not."""
+    return page.evaluate(
+        """() => {
+          const root = document.scrollingElement;
+          // The theme lets these scroll too: a page that moves inside them is no better.
+          const names = ".bd-main, .bd-content, .bd-article-container, .bd-article";
+          const boxes = [root, ...document.querySelectorAll(names)]
+            .filter(e => e.scrollWidth > e.clientWidth);
+          if (boxes.length === 0) return [];
+          const beyond = e => e.getBoundingClientRect().right > root.clientWidth + 1;
+          const parts = [...document.querySelectorAll("body *")].filter(beyond).slice(0, 8);
+          return [
+            ...boxes.map(e => `${e.className || e.tagName}: ${e.scrollWidth} > ${e.clientWidth}`),
+            ...parts.map(e => e.outerHTML.slice(0, 120)),
+          ];
+        }"""
+    )

@@ -1,0 +1,500 @@
+"""The build: deliberate faults turn it red, it runs nothing twice, and killing it does no harm."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HEADER = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+    format_version: 0.13
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+"""
+
+# The cell leaves a line in a file outside the book, so that the tests count runs and not messages about runs.
+CHAPTER = """# A chapter
+
+Some text, $x^2$, and a link to [the start](../index.md).
+
+```{code-cell} ipython3
+import os
+with open(os.environ["RUNS"], "a") as runs:
+    runs.write("x")
+```
+
+```{code-cell} ipython3
+---
+mystnb:
+  figure:
+    caption: "A dot."
+    name: fig-dot
+  image:
+    alt: "One dark dot"
+---
+import base64
+from IPython.display import Image
+Image(base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="))
+```
+"""
+
+
+def cell(code: str) -> str:
+    return f"\n```{{code-cell}} ipython3\n{code}\n```\n"
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_book(book: Path) -> Path:
+    """Write a book of two pages with this repository's own configuration, tools and assets."""
+    for name in ("_config.yml", "pyproject.toml", "requirements.txt"):
+        shutil.copy(ROOT / name, book / name)
+    for name in ("tools", "book"):
+        shutil.copytree(ROOT / name, book / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (book / "attnlib").mkdir()
+    (book / "attnlib" / "one.py").write_text("ONE = 1\n")
+    (book / "chapters").mkdir()
+    (book / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters:\n  - file: chapters/one\n")
+    (book / "references.bib").write_text("")
+    (book / "index.md").write_text("# A book\n\nIt begins with [](chapters/one.md).\n")
+    (book / "chapters" / "one.md").write_text(HEADER + CHAPTER)
+    return book
+
+
+def start(book: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(book / "tools" / "build.py"), *arguments],
+        env={**os.environ, "RUNS": str(book / "runs")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def build(book: Path, *arguments: str) -> tuple[int, str]:
+    process = start(book, *arguments)
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def runs(book: Path) -> int:
+    return len((book / "runs").read_text()) if (book / "runs").exists() else 0
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return every file of a built book with its content."""
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A book that is fine, not yet built."""
+    return write_book(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def good(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, built once; tests work on copies."""
+    book = shutil.copytree(source, tmp_path_factory.mktemp("good") / "book")
+    code, output = build(book)
+    assert code == 0, output
+    assert runs(book) == 1
+    return book
+
+
+@pytest.fixture
+def book(good: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the good book, with its pages and its cache."""
+    yield shutil.copytree(good, tmp_path / "book")
+    shutil.rmtree(tmp_path / "book", ignore_errors=True)
+
+
+def in_chapter(text: str) -> Callable[[Path], None]:
+    def append(book: Path) -> None:
+        with (book / "chapters" / "one.md").open("a") as chapter:
+            chapter.write(text)
+
+    return append
+
+
+def change(old: str, new: str) -> Callable[[Path], None]:
+    return lambda book: edit(book / "chapters" / "one.md", old, new)
+
+
+def list_absent_page(book: Path) -> None:
+    edit(book / "_toc.yml", "chapters/one", "chapters/one\n  - file: chapters/two")
+
+
+FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a cell raises": (in_chapter(cell("1 / 0")), "ZeroDivisionError"),
+    "a cell writes to stderr": (in_chapter(cell("import sys; print('careful', file=sys.stderr)")), "stderr"),
+    "a duplicate label": (in_chapter("\n(twice)=\n## Two\n\ntext\n\n(twice)=\n## Three\n\ntext\n"), "twice"),
+    "an unknown role": (in_chapter("\nThis is {nothing}`like it`.\n"), "nothing"),
+    "an unknown directive": (in_chapter("\n```{nothing}\n```\n"), "nothing"),
+    "a link to no page": (in_chapter("\nSee [](nowhere.md).\n"), "nowhere"),
+    "a reference to no label": (in_chapter("\nSee {ref}`nowhere`.\n"), "nowhere"),
+    "a reference to no equation": (in_chapter("\nSee {eq}`nowhere`.\n"), "nowhere"),
+    "a citation of nothing": (in_chapter("\nSee {cite:t}`nowhere`.\n"), "nowhere"),
+    "a glued number that is not there": (in_chapter("\nIt is {glue:text}`nowhere`.\n"), "nowhere"),
+    "a listed page without a source": (list_absent_page, "chapters/two"),
+    "a figure without alt text": (
+        change('  image:\n    alt: "One dark dot"\n', ""),
+        "an image without alt text",
+    ),
+    "a figure without a caption": (change('caption: "A dot."', 'caption: ""'), "caption"),
+    "an image that is no figure": (
+        change('  figure:\n    caption: "A dot."\n    name: fig-dot\n', ""),
+        "not a figure with a caption",
+    ),
+    "a script from another host": (
+        in_chapter('\n<script src="https://example.org/x.js"></script>\n'),
+        "loads from another host: https://example.org/x.js",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_turns_the_build_red_and_leaves_the_pages(book: Path, fault: str) -> None:
+    before = tree(book / "_build" / "html")
+    spoil, message = FAULTS[fault]
+    spoil(book)
+    code, output = build(book)
+    assert code == 1, output
+    assert message in output
+    assert tree(book / "_build" / "html") == before
+
+
+@pytest.mark.parametrize("fault", ["a cell raises", "a duplicate label", "a figure without alt text"])
+def test_a_failed_build_stays_failed_until_it_is_mended(book: Path, fault: str) -> None:
+    chapter = book / "chapters" / "one.md"
+    fine = chapter.read_text()
+    spoil, message = FAULTS[fault]
+    spoil(book)
+    for _ in range(2):
+        code, output = build(book)
+        assert code == 1, output
+        assert message in output
+    chapter.write_text(fine)
+    code, output = build(book)
+    assert code == 0, output
+
+
+def test_nothing_changed_nothing_is_done(book: Path) -> None:
+    before = tree(book / "_build" / "html")
+    began = time.monotonic()
+    code, output = build(book)
+    assert code == 0, output
+    assert "is up to date" in output
+    assert time.monotonic() - began < 10
+    assert runs(book) == 1
+    assert tree(book / "_build" / "html") == before
+
+
+def test_edited_text_is_rendered_and_not_executed(book: Path) -> None:
+    in_chapter("\nOne more sentence.\n")(book)
+    code, output = build(book)
+    assert code == 0, output
+    assert "executed no chapter(s)" in output
+    assert runs(book) == 1
+    assert "One more sentence." in (book / "_build" / "html" / "chapters" / "one.html").read_text()
+
+
+def test_edited_code_is_executed(book: Path) -> None:
+    in_chapter(cell("print('hello')"))(book)
+    code, output = build(book)
+    assert code == 0, output
+    assert "executed chapters/one.md in" in output
+    assert runs(book) == 2
+
+
+@pytest.mark.parametrize("name", ["attnlib/one.py", "requirements.txt"])
+def test_changed_library_or_lock_executes_every_chapter(book: Path, name: str) -> None:
+    with (book / name).open("a") as file:
+        file.write("# changed\n")
+    code, output = build(book)
+    assert code == 0, output
+    assert runs(book) == 2
+
+
+def test_the_download_button_offers_the_clean_notebook(book: Path) -> None:
+    offered = book / "_build" / "html" / "_sources" / "chapters" / "one.ipynb"
+    assert all(not cell.get("outputs") for cell in json.loads(offered.read_text())["cells"])
+    (book / "notebooks").mkdir()
+    (book / "notebooks" / "one.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    code, output = build(book)
+    assert code == 0, output
+    assert offered.read_bytes() == (book / "notebooks" / "one.ipynb").read_bytes()
+
+
+def test_a_page_that_vanished_is_built_again(book: Path) -> None:
+    (book / "_build" / "html" / "chapters" / "one.html").unlink()
+    code, output = build(book)
+    assert code == 0, output
+    assert (book / "_build" / "html" / "chapters" / "one.html").is_file()
+    assert runs(book) == 1
+
+
+def truncate_entry(cache: Path) -> None:
+    for notebook in cache.glob("executed/*/base.ipynb"):
+        notebook.write_bytes(notebook.read_bytes()[:200])
+
+
+def remove_entry(cache: Path) -> None:
+    shutil.rmtree(cache / "executed")
+
+
+def break_database(cache: Path) -> None:
+    (cache / "global.db").write_bytes(b"not a database" * 99)
+
+
+def remove_stamp(cache: Path) -> None:
+    (cache / "library.sha256").unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate_entry, remove_entry, break_database, remove_stamp])
+def test_a_damaged_cache_is_mended(book: Path, damage: Callable[[Path], None]) -> None:
+    before = tree(book / "_build" / "html")
+    damage(book / "_build" / ".jupyter_cache")
+    code, output = build(book, "--force")
+    assert code == 0, output
+    assert runs(book) == 2
+    assert tree(book / "_build" / "html") == before
+
+
+def executing(book: Path) -> bool:
+    return runs(book) > 0
+
+
+def cached(book: Path) -> bool:
+    return any((book / "_build" / ".jupyter_cache").glob("executed/*"))
+
+
+def reading(book: Path) -> bool:
+    return (book / "_build" / "work").exists()
+
+
+def writing(book: Path) -> bool:
+    return (book / "_build" / "work" / "_build" / "html" / "index.html").exists()
+
+
+@pytest.mark.parametrize("moment", [reading, executing, cached, writing])
+def test_a_killed_build_run_again_gives_the_same_book(
+    source: Path, good: Path, tmp_path: Path, moment: Callable[[Path], bool]
+) -> None:
+    book = shutil.copytree(source, tmp_path / "book")
+    process = start(book)
+    deadline = time.monotonic() + 60
+    while not moment(book):
+        assert process.poll() is None, "the build ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (book / "_build" / "html").exists()
+    code, output = build(book)
+    assert code == 0, output
+    assert tree(book / "_build" / "html") == tree(good / "_build" / "html")
+
+
+def test_a_build_killed_between_the_renames_gives_the_old_pages_back(book: Path) -> None:
+    html = book / "_build" / "html"
+    before = tree(html)
+    html.rename(html.with_name("html.old"))
+    FAULTS["a cell raises"][0](book)
+    code, _ = build(book)
+    assert code == 1
+    assert tree(html) == before
+
+
+def test_two_builds_at_once_wait_for_each_other(source: Path, good: Path, tmp_path: Path) -> None:
+    book = shutil.copytree(source, tmp_path / "book")
+    both = [start(book), start(book)]
+    outputs = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert runs(book) == 1
+    assert any("waiting" in output for output in outputs)
+    assert tree(book / "_build" / "html") == tree(good / "_build" / "html")
+
+
+def test_a_folder_that_is_no_book_is_refused(tmp_path: Path) -> None:
+    output = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "build.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert output.returncode == 2
+    assert "_toc.yml" in output.stderr
+
+
+# --- tools/check_pages.py on pages that were spoiled after the build ---------------------------------------
+
+SPOILED = {
+    "external style": (
+        "</head>",
+        '<link rel="stylesheet" href="//example.org/x.css"></head>',
+        "another host",
+    ),
+    "external image": (
+        "</article>",
+        '<img alt="x" src="https://example.org/x.png"></article>',
+        "another host",
+    ),
+    "external frame": (
+        "</article>",
+        '<iframe src="https://example.org/"></iframe></article>',
+        "another host",
+    ),
+    "external module": (
+        "</head>",
+        '<script type="module">import "https://example.org/x.js"</script></head>',
+        "another host",
+    ),
+    "external font": (
+        "</head>",
+        "<style>@font-face {src: url(https://example.org/x.woff2)}</style></head>",
+        "another host",
+    ),
+    "alt that is a file name": (
+        "</article>",
+        '<img alt="a/x.png" src="../a/x.png"></article>',
+        "without alt text",
+    ),
+    "empty alt": ("</article>", '<img alt=" " src="data:,"></article>', "without alt text"),
+    "system message": (
+        "</article>",
+        '<div class="system-message">oops</div></article>',
+        "message of the parser",
+    ),
+    "traceback": (
+        "</article>",
+        '<div class="cell_output"><div class="output traceback">NameError</div></div></article>',
+        "a cell failed",
+    ),
+    "raw role": ("</article>", "<p>see {ref}`x`</p></article>", "role"),
+    "role set as code": ("</article>", "<p>see {ref}<code>x</code></p></article>", "role"),
+    "dead link": ("</article>", '<a href="nowhere.html">x</a></article>', "not there: nowhere.html"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_check_pages_finds(book: Path, name: str) -> None:
+    old, new, message = SPOILED[name]
+    edit(book / "_build" / "html" / "chapters" / "one.html", old, new)
+    problems = tool("check_pages").check(book, book / "_build" / "html")
+    assert problems
+    assert all(problem.startswith("chapters/one.html: ") for problem in problems)
+    assert any(message in problem for problem in problems)
+
+
+def test_check_pages_accepts_what_is_fine(good: Path) -> None:
+    assert tool("check_pages").check(good, good / "_build" / "html") == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda page: page.unlink(), "not built"),
+        (lambda page: page.write_text(""), "empty"),
+        (
+            lambda page: page.write_text("<main><article><h1>Title</h1></article></main>"),
+            "nothing but a title",
+        ),
+    ],
+)
+def test_a_page_missing_from_the_output_is_red(
+    book: Path, spoil: Callable[[Path], object], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(book / "_build" / "html" / "chapters" / "one.html")
+    assert tool("check_pages").main(["--book", str(book)]) == 1
+    error = capsys.readouterr().err
+    assert "chapters/one.html" in error
+    assert message in error
+
+
+def test_check_pages_looks_into_style_sheets(book: Path) -> None:
+    (book / "_build" / "html" / "_static" / "x.css").write_text(
+        "/* url(https://a.org) */ @import 'https://example.org/y.css';"
+    )
+    problems = tool("check_pages").check(book, book / "_build" / "html")
+    assert problems == ["_static/x.css: loads from another host: https://example.org/y.css"]
+
+
+def test_the_book_itself(html: Path, root: Path) -> None:
+    assert tool("check_pages").check(root, html) == []
+
+
+# --- The environments that the Makefile makes -----------------------------------------------------------------------
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "-C", str(folder), *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A folder with the Makefile and a lock that names nothing, so that making an environment is quick."""
+    shutil.copy(ROOT / "Makefile", tmp_path / "Makefile")
+    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    return tmp_path
+
+
+def test_too_old_a_python_is_one_clear_line(fresh: Path) -> None:
+    finished = make(fresh, ".venv/.stamp", "PYTHON=false")
+    assert finished.returncode != 0
+    assert "'false' is not Python 3.11 or later; name one with PYTHON=" in finished.stderr
+    assert not (fresh / ".venv").exists()
+
+
+def test_an_installation_that_was_killed_is_made_again(fresh: Path) -> None:
+    python = fresh / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("half a file")
+    finished = make(fresh, ".venv/.stamp", f"PYTHON={sys.executable}")
+    assert finished.returncode == 0, finished.stderr
+    assert subprocess.run([python, "-c", "import pip"], check=False).returncode == 0
+    stamped = (fresh / ".venv" / ".stamp").stat().st_mtime_ns
+    assert "installing" not in make(fresh, ".venv/.stamp", f"PYTHON={sys.executable}").stdout
+    assert (fresh / ".venv" / ".stamp").stat().st_mtime_ns == stamped
+
+
+def test_help_names_every_command() -> None:
+    listed = make(ROOT, "help").stdout
+    for command in ("book", "test", "test-full", "serve", "notebooks", "lint", "lock", "clean"):
+        assert f"make {command} " in listed

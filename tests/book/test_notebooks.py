@@ -1,0 +1,427 @@
+"""The notebooks: as their chapters, free of MyST, and running where only attnlib and Colab's packages are."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+import myst
+from colab import point_at_notebook
+from labels import Target
+from repository import make_repository
+from sample_book import ROOT, build_sample, copy_sample, run
+
+import notebooks
+
+BOOK = notebooks.read_book(ROOT)
+CHAPTERS = [doc for doc in BOOK.documents if notebooks.has_twin(ROOT / f"{doc}.md", BOOK.extensions)]
+RAW = re.compile(r"\{[a-zA-Z][\w:.+-]*\}`|^\s*(?:> ?)*(?::{3,}|`{3,}\s*\{|~{3,}\s*\{)|\{glue|^%|\{\{", re.MULTILINE)
+FORK = "https://github.com/Fork-Org/fork-book"
+SITE = "https://fork-org.github.io/fork-book/"
+HERE = f"{SITE}chapters/here.html"
+FILES = "https://raw.githubusercontent.com/Fork-Org/fork-book/trunk/"
+
+
+def raw_myst(notebook: nbformat.NotebookNode) -> list[str]:
+    """What a reader in Colab would see as markup, outside formulas and code."""
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    return [match[0] for source in cells for match in RAW.finditer(source)]
+
+
+# --- the sample ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fork(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample, built and converted in a repository with another address: one line of _config.yml differs."""
+    book = build_sample(copy_sample(tmp_path_factory.mktemp("fork"), FORK, "trunk"))
+    done = run(book, "notebooks.py")
+    assert (done.returncode, done.stdout) == (0, "notebooks/sample.ipynb\n")
+    return book
+
+
+@pytest.fixture
+def twin(fork: Path) -> nbformat.NotebookNode:
+    return nbformat.read(fork / "notebooks" / "sample.ipynb", as_version=4)
+
+
+def prose(notebook: nbformat.NotebookNode) -> str:
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_twin_opens_with_title_links_and_install(twin: nbformat.NotebookNode) -> None:
+    first, second = twin.cells[:2]
+    assert first.source.startswith("# Every construct once\n")
+    assert f"]({SITE}chapters/sample.html)" in first.source
+    colab = "https://colab.research.google.com/github/Fork-Org/fork-book/blob/trunk/notebooks/sample.ipynb"
+    assert f"]({colab})" in first.source
+    assert second.cell_type == "code"
+    assert f'"attnlib[book] @ git+{FORK}"' in second.source
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "> **In this chapter**\n>\n> - count",
+        f"([Vaswani et al., 2017]({SITE}chapters/bibliography.html)) compares",
+        f"[Milakov and Gimelshein (2018)]({SITE}chapters/bibliography.html) and others",
+        f"see [Elsewhere]({SITE}chapters/other.html#sec-elsewhere)",
+        f"[this section]({SITE}chapters/sample.html#sec-counting)",
+        f"[Another page]({SITE}chapters/other.html), [Elsewhere]",
+        "[the paper](https://arxiv.org/abs/1706.03762)",
+        "$$\nS = Q K^\\top \\tag{1}\n$$",
+        "\\right) \\tag{2}\n$$",
+        f"Equations [(1)]({SITE}chapters/sample.html#equation-eq-scores)",
+        f"[(3)]({SITE}chapters/other.html#equation-eq-core) is elsewhere",
+        f"[Theorem 1]({SITE}chapters/sample.html#thm-square) uses\n[Definition 1]",
+        "$d = 768$ the core needs 805,306,368 operations. Doubling $n$ quadruples it\n(a ratio of 4).",
+        "One run took *(measured: run the cell above)* s.",
+        "> **Takeaway**\n>\n> The core needs 805,306,368 operations",
+        "> **Theorem 1 (Doubling)**\n>\n> For every $d$",
+        "> $$c(2n) = 4 \\cdot 4 n^2 d = 4\\,c(n).$$",
+        "> **Proof**\n>\n> Substitute $2n$",
+        "*Fig. 1: The core of attention against length",
+        f"[Fig. 1]({SITE}chapters/sample.html#fig-parabola) shows it, and [Figure 1]",
+        "| scores | $2 n^2 d$ | pairs |",
+        "| --- | ---: | --- |",
+        "> **Tip**\n>\n> A colon fence",
+        "```python\nunexecuted",
+        "> - **A.** It doubles.\n> - **B.** It quadruples.\n>\n> <details><summary>Answer</summary>\n>\n> **B**",
+        "> **A, B**\n",
+        "> **Exercise 1 (Width)**\n>\n> What does",
+        "**Exercise 2 (Measure)**\n\nCount the operations",
+    ],
+)
+def test_twin_says(twin: nbformat.NotebookNode, text: str) -> None:
+    assert text in prose(twin)
+
+
+def test_twin_keeps_code_and_drops_what_serves_the_page(twin: nbformat.NotebookNode) -> None:
+    code = [cell for cell in twin.cells if cell.cell_type == "code"]
+    assert [cell.source.splitlines()[0] for cell in code[1:]] == [
+        "def core(n, d):",
+        "import matplotlib.pyplot as plt",
+        "n = 32",
+    ]
+    assert code[2].metadata == {"cellView": "form", "jupyter": {"source_hidden": True}}
+    everything = json.dumps(twin)
+    for word in ("SECRET", "secret_answer", "glue(", "remove-cell", "mystnb", "a comment for authors"):
+        assert word not in everything
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert raw_myst(twin) == []
+
+
+def test_raw_myst_is_seen() -> None:
+    seen = ["a {ref}`b`", ":::{note}", "> ```{note}", "```{code-cell}", "x {glue:text}`a`", "% comment", "{{ x }}"]
+    for source in seen:
+        cell = nbformat.v4.new_markdown_cell(source)
+        assert raw_myst(nbformat.v4.new_notebook(cells=[cell])), source
+    fine = nbformat.v4.new_markdown_cell("$\\frac{1}{2}$ `x` {a} 50 % ```python\n```")
+    assert raw_myst(nbformat.v4.new_notebook(cells=[fine])) == []
+
+
+def test_links_of_the_twin_lead_to_built_anchors(fork: Path, twin: nbformat.NotebookNode) -> None:
+    links = set(re.findall(re.escape(SITE) + r"([\w/-]+\.html)(?:#([^)\s]+))?", prose(twin)))
+    assert len(links) > 8
+    for page, anchor in links:
+        soup = BeautifulSoup((fork / "_build" / "html" / page).read_text("utf8"), "html.parser")
+        assert not anchor or soup.find(id=anchor), (page, anchor)
+
+
+def test_same_bytes_every_time(fork: Path) -> None:
+    file = fork / "notebooks" / "sample.ipynb"
+    before = file.read_bytes()
+    assert run(fork, "notebooks.py", "sample").returncode == 0
+    assert file.read_bytes() == before
+    assert before.endswith(b"}\n")
+    notebook = nbformat.reads(before.decode(), as_version=4)
+    nbformat.validate(notebook)
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+def test_page_of_a_fork_opens_its_own_twin(fork: Path) -> None:
+    def colab(page: str) -> list[str]:
+        soup = BeautifulSoup((fork / "_build" / "html" / page).read_text("utf8"), "html.parser")
+        return [str(link["href"]) for link in soup.select("a[href*='colab.research.google.com']")]
+
+    address = "https://colab.research.google.com/github/Fork-Org/fork-book/blob/trunk/notebooks/sample.ipynb"
+    assert set(colab("chapters/sample.html")) == {address}
+    for page in ("index.html", "chapters/other.html", "chapters/bibliography.html"):
+        assert colab(page) == []
+
+
+def test_check_finds_stale_missing_and_lost_twins(fork: Path) -> None:
+    file, lost = fork / "notebooks" / "sample.ipynb", fork / "notebooks" / "lost.ipynb"
+    kept = file.read_text("utf8")
+    assert run(fork, "notebooks.py", "--check").returncode == 0
+    try:
+        file.write_text(kept.replace("quadruples", "doubles", 1), "utf8")
+        stale = run(fork, "notebooks.py", "--check")
+        assert (stale.returncode, stale.stdout.count("\n")) == (1, 1)
+        assert stale.stdout.startswith("notebooks/sample.ipynb: stale")
+        assert "make notebooks" in stale.stdout
+        file.unlink()
+        lost.write_text("{}")
+        gone = run(fork, "notebooks.py", "--check")
+        assert gone.returncode == 1
+        assert "notebooks/sample.ipynb: missing" in gone.stdout
+        assert "notebooks/lost.ipynb: no chapter" in gone.stdout
+        assert not file.exists()
+    finally:
+        lost.unlink(missing_ok=True)
+        file.write_text(kept, "utf8")
+
+
+def test_chapter_that_was_not_executed_is_an_error(fork: Path) -> None:
+    source = fork / "chapters" / "sample.md"
+    kept = source.read_text("utf8")
+    twin = (fork / "notebooks" / "sample.ipynb").read_bytes()
+    try:
+        source.write_text(kept.replace("core(512, 768)\n", "core(512, 769)\n", 1), "utf8")
+        done = run(fork, "notebooks.py")
+        assert done.returncode == 1
+        assert done.stdout == "chapters/sample.md: not executed as it stands; run `make book` first\n"
+    finally:
+        source.write_text(kept, "utf8")
+    assert (fork / "notebooks" / "sample.ipynb").read_bytes() == twin
+
+
+def test_unknown_chapter_is_an_error(fork: Path) -> None:
+    done = run(fork, "notebooks.py", "nowhere")
+    assert (done.returncode, done.stdout) == (1, "nowhere: expected one of chapters/sample\n")
+
+
+# --- the converter -------------------------------------------------------------------------------------
+
+
+def context(**changes: Any) -> myst.Context:
+    labels = {
+        "/chapters/other": (Target("chapters/other", "", "Other"),),
+        "equation-eq-x": (Target("chapters/other", "equation-eq-x", "(7)"),),
+        "thm-x": (Target("chapters/here", "thm-x", "Theorem 3"),),
+        "sec-x": (Target("chapters/here", "sec-x", "A section"),),
+        "twice": (Target("chapters/a", "twice", "A"), Target("chapters/b", "twice", "B")),
+    }
+    settings: dict[str, Any] = {
+        "file": "chapters/here.md",
+        "doc": "chapters/here",
+        "parser": myst.make_parser(list(BOOK.extensions)),
+        "repository": make_repository(FORK, "trunk"),
+        "labels": labels,
+        "authors": {"key": ("Ada", "1843")},
+        "glued": lambda doc, key: {"a": "1,024"}[key],
+    }
+    return myst.Context(**(settings | changes))
+
+
+@pytest.mark.parametrize(
+    ("source", "converted"),
+    [
+        (r"a \* b &nbsp; *c* **d** `e` <b>f</b>", r"a \* b &nbsp; *c* **d** `e` <b>f</b>"),
+        ("`` a`b ``", "``a`b``"),
+        ("line\nbreak\\\nhard", "line\nbreak\\\nhard"),
+        ("{math}`x^2` {sub}`i` {func}`attnlib.attention`", "$x^2$ <sub>i</sub> `attnlib.attention`"),
+        ("{prf:ref}`thm-x` {ref}`words <sec-x>`", f"[Theorem 3]({HERE}#thm-x) [words]({HERE}#sec-x)"),
+        ("[](thm-x), [w](#sec-x)", f"[Theorem 3]({HERE}#thm-x), [w]({HERE}#sec-x)"),
+        ("[](other.md) {doc}`o <other>`", f"[Other]({SITE}chapters/other.html) [o]({SITE}chapters/other.html)"),
+        ("[code](../attnlib/count.py)", f"[code]({FORK}/blob/trunk/attnlib/count.py)"),
+        ("{cite}`key` {glue:text}`a`", f"([Ada, 1843]({SITE}chapters/bibliography.html)) 1,024"),
+        ("{glue:text}`other.md::a`", "1,024"),
+        ("![alt](../x.png)", f"![alt]({FILES}x.png)"),
+        ("$$\na\n$$\n\n- b\n\n  $$\n  c\n  d\n  $$", "$$\na\n$$\n\n- b\n\n  $$c d$$"),
+        ("\\begin{align*}\na &= b\n\\end{align*}", "$$\n\\begin{aligned}\na &= b\n\\end{aligned}\n$$"),
+        ("term\n: meaning", "- **term**\n\n  meaning"),
+        ("x[^n]\n\n[^n]: a note", "x<sup>n</sup>\n\n<sup>n</sup> a note"),
+        ("(sec-a)=\n## A\n\n% gone\n\n<!-- gone -->", "## A"),
+        ("3. a\n4. b\n   - c", "3. a\n4. b\n   - c"),
+        ("````\n```\n````", "````\n```\n````"),
+        ("```{list-table} T\n:header-rows: 1\n* - a\n  - b\n* - 1\n  - $2$\n```",
+         "**T**\n\n| a | b |\n| --- | --- |\n| 1 | $2$ |"),
+        ("```{figure} ../x.png\n:alt: a\nIt *is*.\n```", f"![a]({FILES}x.png)\n\n_It *is*._"),
+        ("````{note}\n```{prf:remark}\nx\n```\n````", "> **Note**\n>\n> > **Remark**\n> >\n> > x"),
+        ("```{note} First\nsecond\n```", "> **Note**\n>\n> First\n>\n> second"),
+        ("```{dropdown} *Why*\nbecause\n```", "> ***Why***\n>\n> because"),
+        ("```{solution} ex-a\n{unknown}`x`\n```\n\nb", "b"),
+        ("| a |\n|:-:|\n| `x\\|y` |", "| a |\n| :---: |\n| `x\\|y` |"),
+    ],
+)  # fmt: skip
+def test_conversion(source: str, converted: str) -> None:
+    assert myst.render(source, context()) == converted
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "message"),
+    [
+        ("a\n\n```{mystery}\nx\n```", 3, "{mystery}"),
+        ("a\n\n{mystery}`x`", 3, "{mystery}"),
+        ("```{note}\n:class: x\n\na\n\n{mystery}`x`\n```", 6, "{mystery}"),
+        ("- a\n- b\n\n  ```{mystery}\n  ```", 4, "{mystery}"),
+        ("{{ x }}", 1, "substitution"),
+        (":::plain\nx\n:::", 1, "plain"),
+        ("- [ ] a task", 1, "task list"),
+        ("a\n\n{ref}`nowhere`", 3, "nowhere"),
+        ("{ref}`twice`", 1, "twice"),
+        ("{eq}`eq-none`", 1, "eq-none"),
+        ("[x](absent.md)", 1, "chapters/absent"),
+        ("[x](other.md#absent)", 1, "absent"),
+        ("{cite:p}`nobody`", 1, "nobody"),
+        ("a\n\n{glue:text}`b`", 3, "glues 'b'"),
+        ("{glue:figure}`b`", 1, "{glue:figure}"),
+        ("```{code-cell}\n1\n```", 1, "{code-cell}"),
+        ("```{figure} x.png\nA caption.\n```", 1, "without :alt:"),
+        ("- $$\n  a % b\n  $$", 1, "TeX comment"),
+        ("| a |\n|---|\n| $\\|x\\|$ |", 3, "lvert"),
+        (":::{quiz} q\nWhich?\n\n- [ ] a\n  > x\n- [ ] b\n  > y\n:::", 4, "no option is marked correct"),
+        ("```{exercise-start}\n```", 1, "{exercise-start}"),
+        ("\\begin{alignat}{2}\na\n\\end{alignat}", 1, "alignat"),
+    ],
+)
+def test_unknown_construct_is_an_error(source: str, line: int, message: str) -> None:
+    with pytest.raises(myst.ConversionError) as caught:
+        myst.render(source, context())
+    assert str(caught.value).startswith(f"chapters/here.md:{line}: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["```{solution-start} ex\n```\n\nx", "x\n\n```{solution-end}\n```", "+++\n\n```{raw-cell}\nx\n```"],
+)
+def test_gate_without_partner_is_an_error(source: str, tmp_path: Path) -> None:
+    header = (ROOT / "tests" / "book" / "sample" / "chapters" / "sample.md").read_text("utf8").split("\n# ")[0]
+    file = tmp_path / "here.md"
+    file.write_text(f"{header}\n# T\n\n```{{code-cell}}\n1\n```\n\n{source}\n", "utf8")
+    chapter = notebooks.read_chapter(file, BOOK.extensions)
+    assert chapter is not None
+    with pytest.raises(myst.ConversionError, match=r"chapters/here\.md:\d+: "):
+        list(notebooks.body(chapter, context()))
+
+
+@pytest.mark.parametrize("url", ["", "https://example.org/a/b", "https://github.com/a", "git@github.com:a/b"])
+def test_address_that_is_no_github_repository(url: str) -> None:
+    with pytest.raises(ValueError, match=r"repository\.url: expected"):
+        make_repository(url, "main")
+
+
+def test_page_about_the_build_has_no_twin() -> None:
+    assert "chapters/status" in BOOK.documents
+    assert "chapters/status" not in CHAPTERS
+
+
+def test_button_is_left_alone_where_the_theme_made_none() -> None:
+    app = SimpleNamespace(config=SimpleNamespace(myst_enable_extensions=[]))
+    page: dict[str, Any] = {"header_buttons": [{"label": "repository-buttons", "buttons": []}]}
+    point_at_notebook(app, "index", "page.html", page, None)  # type: ignore[arg-type]
+    assert page == {"header_buttons": [{"label": "repository-buttons", "buttons": []}]}
+
+
+# --- the book ------------------------------------------------------------------------------------------
+
+
+def test_twins_are_as_their_chapters(html: Path) -> None:
+    assert notebooks.problems(BOOK) == []
+
+
+def test_buttons_open_twins_that_exist(html: Path) -> None:
+    for doc in BOOK.documents:
+        soup = BeautifulSoup((html / f"{doc}.html").read_text("utf8"), "html.parser")
+        links = {str(link["href"]) for link in soup.select("a[href*='colab.research.google.com']")}
+        assert links == ({BOOK.repository.colab(doc)} if doc in CHAPTERS else set()), doc
+        if doc in CHAPTERS:
+            assert (ROOT / notebooks.twin_path(doc)).is_file()
+
+
+@pytest.fixture(scope="module")
+def colab_python() -> Path:
+    """The interpreter of an environment with attnlib and Colab's packages, and nothing that builds the book."""
+    python = ROOT / ".venv-colab" / "bin" / "python"
+    if not python.is_file():
+        message = ".venv-colab is absent: run `make .venv-colab/.attnlib`"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+    return python
+
+
+def execute(notebook: nbformat.NotebookNode, python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a notebook with nbclient in a kernel of `python`, away from the repository and the user's settings."""
+    kernel = folder / "kernels" / "colab"
+    kernel.mkdir(parents=True)
+    command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Colab", "language": "python"}))
+    nbformat.write(notebook, folder / "twin.ipynb")
+    kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
+    environment = kept | {
+        "HOME": str(folder),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_PATH": str(folder),
+        "JAX_PLATFORMS": "cpu",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    run_it = "from nbclient.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", run_it, "--kernel_name=colab", "--timeout=300", "--startup_timeout=120", "twin.ipynb"],
+        cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def script(*sources: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+
+
+def test_colab_environment_cannot_build_the_book(colab_python: Path, tmp_path: Path) -> None:
+    names = ["jupyter_book", "myst_nb", "sphinx", "jupytext", "pytest"]
+    found = f"import importlib.util as u; print([name for name in {names} if u.find_spec(name)])"
+    done = subprocess.run(
+        [colab_python, "-c", found], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_notebook_that_fails_is_red(colab_python: Path, tmp_path: Path) -> None:
+    done = execute(script("1 / 0"), colab_python, tmp_path)
+    assert done.returncode != 0
+    assert "ZeroDivisionError" in done.stdout
+
+
+def test_install_cell_acts_only_when_attnlib_is_absent(colab_python: Path, tmp_path: Path) -> None:
+    install = notebooks.install(make_repository(FORK, "trunk"))
+    assert not re.search(r"jax|numpy", install)
+    spy = "calls = []\nget_ipython().register_magic_function(calls.append, 'line', 'pip')"
+    hide = "importlib.util.find_spec = lambda name: None"
+    once = f"""assert calls == ['install -q "attnlib[book] @ git+{FORK}"'], calls"""
+    done = execute(script(spy, install, "assert calls == [], calls", hide, install, once), colab_python, tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_sample_twin_runs(fork: Path, colab_python: Path, tmp_path: Path) -> None:
+    twin = nbformat.read(fork / "notebooks" / "sample.ipynb", as_version=4)
+    done = execute(twin, colab_python, tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("doc", CHAPTERS)
+def test_twin_is_plain_and_valid(doc: str) -> None:
+    twin = nbformat.read(ROOT / notebooks.twin_path(doc), as_version=4)
+    nbformat.validate(twin)
+    assert raw_myst(twin) == []
+    assert twin.cells[1].source == notebooks.install(BOOK.repository)
+
+
+@pytest.mark.parametrize("doc", CHAPTERS)
+def test_twin_runs(doc: str, colab_python: Path, tmp_path: Path) -> None:
+    twin = nbformat.read(ROOT / notebooks.twin_path(doc), as_version=4)
+    done = execute(twin, colab_python, tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]

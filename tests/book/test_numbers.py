@@ -1,0 +1,243 @@
+"""Every glued number is read back from the page and from the notebook and compared with the library.
+
+A number in the book is wrong only if the cell that glued it and its entry in EXPECTED are wrong alike: the cell
+computed it when the book was built, EXPECTED computes it here.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+import myst
+from expected import EXPECTED
+from labels import Labels, read_labels
+from quiz import parse_quiz
+from sample_book import ROOT, build_sample, copy_sample, run
+
+import notebooks
+
+Value = tuple[str, str]  # key, text
+
+
+# What stands in the sources, the page and the notebook ---------------------------------------------
+
+
+def glued_keys(chapter: nbformat.NotebookNode, parser: MarkdownIt) -> list[str]:
+    """The keys of all `{glue:text}` roles of a chapter, in the order in which its page shows them."""
+
+    def inline(node: SyntaxTreeNode) -> Iterator[str]:
+        for child in node.walk():
+            if child.type == "myst_role" and child.meta["name"] == "glue:text":
+                yield child.content
+
+    def blocks(source: str) -> Iterator[str]:
+        for node in SyntaxTreeNode(parser.parse(source)).children:
+            yield from fences(node)
+
+    def fences(node: SyntaxTreeNode) -> Iterator[str]:
+        opened = myst.read_directive(node)
+        if opened is not None and opened.name == "quiz":
+            quiz = parse_quiz(opened.body)
+            parts = [quiz.question, *(o.text for o in quiz.options), *(o.feedback for o in quiz.options)]
+            yield from (key for part in parts for key in blocks(part))
+        elif opened is not None:
+            yield from blocks(opened.argument)
+            yield from blocks(opened.body)
+        elif node.type == "inline":
+            yield from inline(node)
+        else:
+            for child in node.children:
+                yield from fences(child)
+
+    found: list[str] = []
+    for cell in chapter.cells:
+        if cell.cell_type == "markdown":
+            found += blocks(cell.source)
+        elif "remove-cell" not in cell.metadata.get("tags", []):
+            found += blocks(cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", ""))
+    return [key.rpartition("::")[2] for key in found]
+
+
+def page_values(keys: list[str], page: str) -> list[Value]:
+    """What a built page prints for each key."""
+    spans = BeautifulSoup(page, "html.parser").select("article .pasted-text")
+    if len(spans) != len(keys):
+        raise AssertionError(f"the page prints {len(spans)} glued numbers, its source has {len(keys)}")
+    return [(key, span.get_text().strip()) for key, span in zip(keys, spans, strict=True)]
+
+
+def twin_values(template: nbformat.NotebookNode, twin: nbformat.NotebookNode) -> list[Value]:
+    """What a notebook prints for each key; `template` is the notebook with the keys between marks."""
+    found: list[Value] = []
+    if len(template.cells) != len(twin.cells):
+        raise AssertionError("the notebook has other cells than its chapter; run `make notebooks`")
+    for index, (marked, cell) in enumerate(zip(template.cells, twin.cells, strict=True)):
+        parts = re.split("\ue100(.*?)\ue101", marked.source)
+        pattern = "".join("(.+?)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+        match = re.fullmatch(pattern, cell.source, re.DOTALL)
+        if match is None:
+            raise AssertionError(f"cell {index} of the notebook is not its chapter's; run `make notebooks`")
+        found += zip(parts[1::2], match.groups(), strict=True)
+    return found
+
+
+def template(book: notebooks.Book, doc: str) -> nbformat.NotebookNode:
+    """The notebook of a chapter with the key of each glued value instead of the value."""
+    return notebooks.make_twin(book, doc, labels(book), lambda page, key: f"\ue100{key}\ue101")
+
+
+@cache
+def labels(book: notebooks.Book) -> Labels:
+    return read_labels(book.root / "_build" / "html", book.documents)
+
+
+def wrong(values: list[Value], expected: Mapping[str, str]) -> list[str]:
+    """What is wrong with the printed values, one line each."""
+    lines = []
+    for key, printed in values:
+        if key.startswith("measured-"):
+            if not re.fullmatch(r"[-−]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?", printed):
+                lines.append(f"{key}: expected a number, got {printed!r}")
+        elif key not in expected:
+            lines.append(f"{key}: EXPECTED says nothing, printed is {printed!r}")
+        elif printed != expected[key]:
+            lines.append(f"{key}: expected {expected[key]!r}, got {printed!r}")
+    return lines
+
+
+def check_chapter(book: notebooks.Book, doc: str, expected: Mapping[str, str]) -> list[str]:
+    """Compare page and notebook of one chapter with the expected values."""
+    chapter = notebooks.read_chapter(book.root / f"{doc}.md", book.extensions)
+    assert chapter is not None
+    keys = glued_keys(chapter, myst.make_parser(list(book.extensions)))
+    page = page_values(keys, (book.root / "_build" / "html" / f"{doc}.html").read_text("utf8"))
+    twin = notebooks.twin_path(doc)
+    printed = twin_values(template(book, doc), nbformat.read(book.root / twin, as_version=4))
+    unused = [f"{key}: expected, but no sentence shows it" for key in expected if key not in keys]
+    lines = [f"{doc}.html: {line}" for line in [*wrong(page, expected), *unused]]
+    return lines + [f"{twin}: {line}" for line in wrong(printed, expected)]
+
+
+# The book ------------------------------------------------------------------------------------------
+
+BOOK = notebooks.read_book(ROOT)
+CHAPTERS = [doc for doc in BOOK.documents if notebooks.has_twin(ROOT / f"{doc}.md", BOOK.extensions)]
+
+
+@pytest.mark.parametrize("doc", CHAPTERS)
+def test_numbers_of_the_book(doc: str, html: Path) -> None:
+    assert check_chapter(BOOK, doc, EXPECTED.get(doc.rsplit("/", 1)[-1], {})) == []
+
+
+def test_nothing_is_expected_of_chapters_that_do_not_exist() -> None:
+    assert set(EXPECTED) <= {doc.rsplit("/", 1)[-1] for doc in CHAPTERS}
+
+
+# The machinery, on the sample ----------------------------------------------------------------------
+
+DOC = "chapters/sample"
+SAMPLE_EXPECTED = {
+    "sample-core": f"{4 * 512 * 512 * 768:,}",
+    "sample-ratio": "4",
+    "sample-word": "quadruples",
+}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> notebooks.Book:
+    book = build_sample(copy_sample(tmp_path_factory.mktemp("numbers")))
+    done = run(book, "notebooks.py")
+    assert done.returncode == 0, done.stdout
+    return notebooks.read_book(book)
+
+
+@pytest.fixture
+def doctored(sample: notebooks.Book) -> Iterator[Path]:
+    """The sample's folder; page and notebook are put back afterwards."""
+    files = [sample.root / "_build" / "html" / f"{DOC}.html", sample.root / "notebooks" / "sample.ipynb"]
+    kept = {file: file.read_bytes() for file in files}
+    yield sample.root
+    for file, content in kept.items():
+        file.write_bytes(content)
+
+
+def test_sample_is_right(sample: notebooks.Book) -> None:
+    assert check_chapter(sample, DOC, SAMPLE_EXPECTED) == []
+
+
+def test_every_role_is_read_back(sample: notebooks.Book) -> None:
+    source = (sample.root / f"{DOC}.md").read_text("utf8")
+    chapter = notebooks.read_chapter(sample.root / f"{DOC}.md", sample.extensions)
+    keys = glued_keys(chapter, myst.make_parser(list(sample.extensions)))
+    assert sorted(keys) == sorted(re.findall(r"\{glue:text\}`([^`]+)`", source))
+    twin = nbformat.read(sample.root / "notebooks" / "sample.ipynb", as_version=4)
+    in_twin = [key for key, _ in twin_values(template(sample, DOC), twin)]
+    solution = source[source.index("```{solution}") : source.index("```{exercise-start}")]
+    shown = [key for key in keys if not key.startswith("measured-")]
+    assert len(in_twin) == len(shown) - solution.count("{glue:text}")
+
+
+def test_page_that_shows_another_number_is_red(sample: notebooks.Book, doctored: Path) -> None:
+    page = doctored / "_build" / "html" / f"{DOC}.html"
+    page.write_text(page.read_text("utf8").replace("805,306,368", "805,306,369", 1), "utf8")
+    (line,) = check_chapter(sample, DOC, SAMPLE_EXPECTED)
+    assert line == f"{DOC}.html: sample-core: expected '805,306,368', got '805,306,369'"
+
+
+def test_page_that_lost_a_number_is_red(sample: notebooks.Book, doctored: Path) -> None:
+    page = doctored / "_build" / "html" / f"{DOC}.html"
+    page.write_text(page.read_text("utf8").replace('class="pasted-text"', "", 1), "utf8")
+    with pytest.raises(AssertionError, match="prints 7 glued numbers, its source has 8"):
+        check_chapter(sample, DOC, SAMPLE_EXPECTED)
+
+
+def test_notebook_that_shows_another_number_is_red(sample: notebooks.Book, doctored: Path) -> None:
+    twin = doctored / "notebooks" / "sample.ipynb"
+    twin.write_text(twin.read_text("utf8").replace("805,306,368", "805,306,369", 1), "utf8")
+    (line,) = check_chapter(sample, DOC, SAMPLE_EXPECTED)
+    assert line == "notebooks/sample.ipynb: sample-core: expected '805,306,368', got '805,306,369'"
+
+
+def test_notebook_with_other_sentences_is_red(sample: notebooks.Book, doctored: Path) -> None:
+    twin = doctored / "notebooks" / "sample.ipynb"
+    twin.write_text(twin.read_text("utf8").replace("the core needs", "the core wants", 1), "utf8")
+    with pytest.raises(AssertionError, match="is not its chapter's"):
+        check_chapter(sample, DOC, SAMPLE_EXPECTED)
+
+
+def test_library_that_computes_another_number_is_red(sample: notebooks.Book) -> None:
+    lines = check_chapter(sample, DOC, SAMPLE_EXPECTED | {"sample-ratio": "8"})
+    assert [line.split(": ", 1)[1] for line in lines] == ["sample-ratio: expected '8', got '4'"] * 4
+
+
+def test_number_that_nobody_expects_is_red(sample: notebooks.Book) -> None:
+    lines = check_chapter(sample, DOC, {key: SAMPLE_EXPECTED[key] for key in ("sample-core", "sample-ratio")})
+    assert len(lines) == 3
+    assert all("sample-word: EXPECTED says nothing" in line for line in lines)
+
+
+def test_expected_number_that_nobody_shows_is_red(sample: notebooks.Book) -> None:
+    (line,) = check_chapter(sample, DOC, SAMPLE_EXPECTED | {"sample-forgotten": "1"})
+    assert "sample-forgotten: expected, but no sentence shows it" in line
+
+
+@pytest.mark.parametrize("printed", ["0.00123", "1,024", "-3.5", "1e-05"])
+def test_measured_number(printed: str) -> None:
+    assert wrong([("measured-x", printed)], {}) == []
+
+
+@pytest.mark.parametrize("printed", ["", "nan", "fast", "1.2.3", "12 ms", "{glue:text}`measured-x`"])
+def test_measured_that_is_no_number_is_red(printed: str) -> None:
+    assert len(wrong([("measured-x", printed)], {})) == 1
