@@ -43,12 +43,14 @@ def same_axis(function: str, axis: int, letter: str, **arrays: Any) -> None:
 
 def broadcastable(function: str, **shapes: tuple[int, ...]) -> tuple[int, ...]:
     """Return the common shape of the leading axes, or raise and show them all."""
-    try:
-        return jnp.broadcast_shapes(*shapes.values())
-    except ValueError:
-        got = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
-        name = list(shapes)[-1]
-        raise ValueError(f"{function}: {name}: expected leading axes that broadcast, got {got}") from None
+    common: tuple[int, ...] = ()
+    for name, shape in shapes.items():
+        try:
+            common = jnp.broadcast_shapes(common, shape)
+        except ValueError:
+            got = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+            raise ValueError(f"{function}: {name}: expected leading axes that broadcast, got {got}") from None
+    return common
 
 
 def boolean_mask(function: str, mask: Any, shape: tuple[int, ...]) -> None:
@@ -78,7 +80,8 @@ def scalar(function: str, name: str, value: Any) -> None:
         return
     if isinstance(value, jax.Array | np.ndarray) and value.shape == () and jnp.issubdtype(value.dtype, jnp.floating):
         return
-    got = f"shape {value.shape}, dtype {value.dtype}" if hasattr(value, "dtype") else repr(value)
+    array = hasattr(value, "dtype") and not isinstance(value, NUMBERS)
+    got = f"shape {value.shape}, dtype {value.dtype}" if array else repr(value)
     raise ValueError(f"{function}: {name}: expected a finite real number, got {got}")
 
 

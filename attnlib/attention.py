@@ -21,7 +21,7 @@ def attention(
     v: Float[AnyArray, "*#b m d_v"],
     *,
     causal: bool = False,
-    mask: Bool[AnyArray, ...] | None = None,
+    mask: Bool[AnyArray, "..."] | None = None,
     scale: float | Float[Array, ""] | None = None,
 ) -> Float[Array, "*b n d_v"]:
     """Average the values v with the softmax of the scaled scores of queries and keys.
@@ -78,7 +78,7 @@ def attention_weights(
     k: Float[AnyArray, "*#b m d_k"],
     *,
     causal: bool = False,
-    mask: Bool[AnyArray, ...] | None = None,
+    mask: Bool[AnyArray, "..."] | None = None,
     scale: float | Float[Array, ""] | None = None,
 ) -> Float[Array, "*b n m"]:
     """Return the softmax weights w of `attention`: every row is a probability distribution over the keys.
@@ -177,7 +177,7 @@ def multihead_attention(
     *,
     memory: Float[AnyArray, "*b m d"] | None = None,
     causal: bool = False,
-    mask: Bool[AnyArray, ...] | None = None,
+    mask: Bool[AnyArray, "..."] | None = None,
     scale: float | Float[Array, ""] | None = None,
 ) -> Float[Array, "*b n d"]:
     """Project x to h heads, attend in each, and project the heads back to the width of x.
@@ -231,7 +231,7 @@ def multihead_attention(
 def _weights(
     q: Float[Array, "*#b n d_k"],
     k: Float[Array, "*#b m d_k"],
-    visible: Bool[Array, ...] | None,
+    visible: Bool[Array, "..."] | None,
     healthy: Bool[Array, "*#b m"] | None,
     scale: float | Float[Array, ""] | None,
 ) -> Float[Array, "*b n m"]:

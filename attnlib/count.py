@@ -17,7 +17,7 @@ class Operations:
     """How many operations a program runs, by kind.
 
     The conventions are those of `attnlib.cost`: a multiply-add is 2 FLOPs, a transcendental is not a FLOP, a
-    reduction of m numbers is m FLOPs, and integer arithmetic, comparisons, selections, conversions and moves are none.
+    reduction of m numbers is m FLOPs; integer arithmetic, comparisons, selections, conversions and moves are none.
 
     Attributes:
         matmul_flops: FLOPs in matrix products and convolutions.
@@ -231,98 +231,42 @@ def _lowered(name: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> An
     return jax.jit(fn).lower(*args, **kwargs)
 
 
-ELEMENTWISE = {"add", "sub", "mul", "div", "neg", "max", "min", "abs", "add_any", "square", "rem", "clamp"}
+# fmt: off
+ELEMENTWISE = {
+    "abs", "add", "add_any", "clamp", "div", "max", "min", "mul", "neg", "rem", "square", "sub",
+}
 
 TRANSCENDENTAL = {
-    *("exp", "exp2", "expm1", "log", "log1p", "sqrt", "rsqrt", "cbrt", "pow", "logistic"),
-    *(
-        "sin",
-        "cos",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "atan2",
-        "sinh",
-        "cosh",
-        "tanh",
-        "asinh",
-        "acosh",
-        "atanh",
-    ),
-    *("erf", "erfc", "erf_inv", "lgamma", "digamma"),
+    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "digamma", "erf",
+    "erf_inv", "erfc", "exp", "exp2", "expm1", "lgamma", "log", "log1p", "logistic", "pow", "rsqrt", "sin",
+    "sinh", "sqrt", "tan", "tanh",
 }
 
 # One FLOP for each number that goes in.
 REDUCTION = {
-    *("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"),
-    *("cumsum", "cummax", "cummin", "cumprod"),
+    "argmax", "argmin", "cummax", "cummin", "cumprod", "cumsum", "reduce_max", "reduce_min", "reduce_prod",
+    "reduce_sum",
+}
+
+# One FLOP for each number that comes out, on every device.
+COLLECTIVE = {
+    "pmax", "pmin", "psum", "psum2", "psum_invariant",
 }
 
 # Moves, comparisons, selections, conversions, random bits: no floating-point arithmetic.
 FREE = {
-    *("abs_bits", "all_gather", "and", "argsort", "axis_index", "bitcast_convert_type", "broadcast_in_dim"),
-    *("ceil", "concatenate", "convert_element_type", "copy", "copy_p", "device_put", "dynamic_slice"),
-    *(
-        "dynamic_update_slice",
-        "empty",
-        "eq",
-        "eq_to",
-        "expand_dims",
-        "floor",
-        "full",
-        "gather",
-        "ge",
-        "gt",
-        "iota",
-    ),
-    *(
-        "is_finite",
-        "le",
-        "le_to",
-        "lt",
-        "lt_to",
-        "name",
-        "ne",
-        "nextafter",
-        "not",
-        "optimization_barrier",
-        "or",
-    ),
-    *(
-        "pad",
-        "pbroadcast",
-        "ppermute",
-        "pvary",
-        "random_bits",
-        "random_fold_in",
-        "random_seed",
-        "random_split",
-    ),
-    *(
-        "random_unwrap",
-        "random_wrap",
-        "reduce_and",
-        "reduce_or",
-        "reduce_precision",
-        "reduce_xor",
-        "reshape",
-        "rev",
-    ),
-    *("round", "scatter", "select_n", "sharding_constraint", "shift_left", "shift_right_arithmetic"),
-    *(
-        "shift_right_logical",
-        "sign",
-        "slice",
-        "sort",
-        "split",
-        "squeeze",
-        "stop_gradient",
-        "threefry2x32",
-        "top_k",
-    ),
-    *("transpose", "unstack", "xor", "population_count", "clz", "pcast"),
+    "abs_bits", "all_gather", "all_to_all", "and", "argsort", "axis_index", "bitcast_convert_type",
+    "broadcast_in_dim", "ceil", "clz", "concatenate", "convert_element_type", "copy", "copy_p", "device_put",
+    "dynamic_slice", "dynamic_update_slice", "empty", "eq", "eq_to", "expand_dims", "floor", "full", "gather",
+    "ge", "gt", "iota", "is_finite", "le", "le_to", "lt", "lt_to", "name", "ne", "nextafter", "not",
+    "optimization_barrier", "or", "pad", "pbroadcast", "pcast", "population_count", "ppermute", "pvary",
+    "random_bits", "random_fold_in", "random_seed", "random_split", "random_unwrap", "random_wrap",
+    "reduce_and", "reduce_or", "reduce_precision", "reduce_xor", "reshape", "reshard", "rev", "round",
+    "scatter", "select_n", "sharding_constraint", "shift_left", "shift_right_arithmetic",
+    "shift_right_logical", "sign", "slice", "sort", "split", "squeeze", "stack", "stop_gradient",
+    "threefry2x32", "top_k", "transpose", "unstack", "xor",
 }
+# fmt: on
 
 # Calls that run their body once.
 CALL = {
@@ -373,7 +317,7 @@ def _count_equation(eqn: Any) -> Operations:
         return Operations(other_flops=_floats(eqn.invars[0].aval))
     if name in ("scatter-add", "scatter_add"):
         return Operations(other_flops=_floats(eqn.invars[2].aval))
-    if name == "psum":
+    if name in COLLECTIVE:
         return Operations(other_flops=sum(_floats(v.aval) for v in eqn.outvars))
     raise ValueError(f"count.operations: expected primitives that have a rule, got {name}")
 
@@ -395,7 +339,7 @@ def _count_branches(counts: list[Operations]) -> Operations:
 def _dot_flops(eqn: Any) -> int:
     """Two FLOPs for each output and each contracted index."""
     (contract, _), _ = eqn.params["dimension_numbers"]
-    return 2 * _floats(eqn.outvars[0].aval) * math.prod(eqn.invars[0].aval.shape[axis] for axis in contract)
+    return int(2 * _floats(eqn.outvars[0].aval) * math.prod(eqn.invars[0].aval.shape[axis] for axis in contract))
 
 
 def _convolution_flops(eqn: Any) -> int:

@@ -258,5 +258,6 @@ def _axes() -> str:
     middle = (LEFT + RIGHT) / 2
     return (
         f'<g aria-hidden="true">{lengths}{counts}'
-        f'<text x="{middle}" y="{BOTTOM + 38}" text-anchor="middle">length n</text></g>'
+        f'<text x="{middle}" y="{BOTTOM + 38}" text-anchor="middle">length n</text>'
+        f'<text x="{LEFT + 5}" y="{TOP + 11}">FLOPs</text></g>'
     )

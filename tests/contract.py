@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import float64
+from jax import export
 
 import attnlib
 from attnlib import count
@@ -176,7 +177,7 @@ def test_lowers_for_every_platform(mech, platform, dtype, rng):
         def loss(*a, kw=kwargs):
             return mech.fn(*a, **kw).astype(jnp.float32).sum()
 
-        exported = jax.export.export(jax.jit(jax.value_and_grad(loss, (0, 1, 2))), platforms=[platform])(q, k, v)
+        exported = export.export(jax.jit(jax.value_and_grad(loss, (0, 1, 2))), platforms=[platform])(q, k, v)
         assert exported.platforms == (platform,)
         assert [a.shape for a in exported.out_avals] == [(), q.shape, k.shape, v.shape]
 

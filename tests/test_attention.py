@@ -14,7 +14,7 @@ def arrays(rng, *shapes, dtype=np.float32):
     return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
 
 
-# --- attention, attention_weights -------------------------------------------------------------------------------------
+# --- attention, attention_weights -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("h_kv", [1, 2, 4])
@@ -132,7 +132,7 @@ def test_forward_mode_and_second_order(rng, masked):
         check_grads(fn, args, order=2, modes=["fwd", "rev"], rtol=1e-4, atol=1e-5)
 
 
-# --- the multi-head layer ---------------------------------------------------------------------------------------------
+# --- the multi-head layer -------------------------------------------------------------------------------------------
 
 
 def layer_by_hand(params, x, z=None, mask=None):
@@ -229,7 +229,7 @@ def test_gradients_of_the_layer(rng):
         check_grads(jax.jit(lambda p, x, z: multihead_attention(p, x, memory=z)), (params, x, z), 1, rtol=1e-5)
 
 
-# --- bad input --------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------------------------
 
 Q, K, V = np.zeros((2, 5, 4), "f"), np.zeros((2, 6, 4), "f"), np.zeros((2, 6, 3), "f")
 SEEN = np.ones((2, 5, 6), bool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,6 +51,8 @@ class Step:
     bytes_written: Number = 0
     sequential: Number = 1
 
+    __array_ufunc__ = None  # array * step is ours to compute, not NumPy's
+
     @property
     def flops(self) -> Number:
         """FLOPs in and outside matrix products."""
@@ -58,7 +60,11 @@ class Step:
 
     def __mul__(self, times: Number) -> Step:
         """Return the step run `times` times, one after the other."""
+        if isinstance(times, Cost | Step):
+            return NotImplemented
         return replace(self, **{name: times * getattr(self, name) for name in COUNTS})
+
+    __rmul__ = __mul__
 
     def __repr__(self) -> str:
         fields = [f"{name}={getattr(self, name)}" for name in COUNTS if not _is_zero(getattr(self, name))]
@@ -92,7 +98,9 @@ class Cost:
     parameters: Number = 0
     live: Number = 0
     saved: Number = 0
-    path: Number = field(default=0)
+    path: Number = 0
+
+    __array_ufunc__ = None  # array * cost is ours to compute, not NumPy's
 
     def _total(self, name: str) -> Number:
         return sum((getattr(step, name) for step in self.steps), start=0)

@@ -79,7 +79,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     },
     "memory": {
         "memory-hundred-thousand": f"{cost.attention(100_000, 64, h=8).live / 2 / 2**30:.0f}",
-        "memory-bytes-per-flop": text(8 / 512),
+        "memory-bytes-per-flop": str(8 / 512),
         "memory-twelve-layers": f"{12 * cost.multihead_attention(2048, 512, 8).saved / 2**30:.2f}",
         "memory-gpt3-cache": format_bytes(cost.kv_cache(2048, 128, h_kv=96, layers=96)),
         "memory-llama-cache": format_bytes(cost.kv_cache(131_072, 128, h_kv=8, layers=32)),

@@ -6,6 +6,7 @@ Each part mends one thing that the stock theme and extensions get wrong and says
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -70,6 +71,24 @@ class UniqueIds(SphinxPostTransform):
         for node in self.document.findall(nodes.Element):
             if SHARED_IDS & set(node.get("ids", [])):
                 node["ids"] = [name for name in node["ids"] if name not in SHARED_IDS]
+
+
+class MathsInReferences(SphinxPostTransform):
+    """Set the ``$O(n^2)$`` of a title in the bibliography: sphinxcontrib-bibtex leaves it as it stands."""
+
+    default_priority = 200  # after sphinxcontrib-bibtex has written the references (5)
+
+    def run(self, **kwargs: Any) -> None:
+        """Replace the dollars in every reference of the page."""
+        for citation in self.document.findall(nodes.citation):
+            for text in list(citation.findall(nodes.Text)):
+                parts = re.split(r"\$([^$]+)\$", text)
+                if len(parts) > 1 and text.parent is not None:
+                    # re.split alternates: what stands between formulas, a formula, and so on.
+                    made = [nodes.math("", part) if i % 2 else nodes.Text(part) for i, part in enumerate(parts)]
+                    text.parent.replace(text, made)
+                    # Sphinx looked for formulas before there was one, and would leave out MathJax.
+                    self.env.get_domain("math").data["has_equations"][self.env.docname] = True
 
 
 def _visit_dropdown(self: HTML5Translator, node: details_box) -> None:
@@ -141,6 +160,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(nodes.citation, override=True, html=(_visit_citation, _depart_citation))
     app.add_post_transform(NativeDropdowns)
     app.add_post_transform(UniqueIds)
+    app.add_post_transform(MathsInReferences)
     app.connect("html-page-context", _name_sidebar, priority=900)  # after the theme has put its function there
     app.add_css_file("book.css", priority=900)  # last, to win over sheets of equal weight
     app.add_js_file("book.js", loading_method="defer")

@@ -1,0 +1,88 @@
+"""The public names: importable, documented to the convention, and none without a test of its bad input."""
+
+import importlib
+import inspect
+import re
+
+import pytest
+import test_attention
+import test_cost
+import test_count
+import test_feedforward
+
+import attnlib
+from attnlib import cost, count
+
+FUNCTIONS = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module, names in (
+        (attnlib, attnlib.__all__),
+        (cost, cost.__all__),
+        (count, [n for n, x in vars(count).items() if getattr(x, "__module__", "") == count.__name__]),
+    )
+    for name in names
+    if not name.startswith("_") and inspect.isfunction(getattr(module, name))
+}
+REFUSED = {bad[3] for module in (test_attention, test_feedforward, test_cost, test_count) for bad in module.BAD}
+
+each = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+def test_public_names_are_importable():
+    for module in (attnlib, cost):
+        assert list(module.__all__) == sorted(set(module.__all__))
+        for name in module.__all__:
+            assert getattr(module, name) is getattr(importlib.import_module(module.__name__), name)
+    assert len(FUNCTIONS) >= 18
+
+
+def test_what_is_public_is_listed():
+    """A function that attnlib/__init__.py imports and forgets to list would not be checked here."""
+    for module in (attnlib, cost):
+        imported = {n for n, x in vars(module).items() if inspect.isfunction(x) or inspect.isclass(x)}
+        assert {n for n in imported if not n.startswith("_")} <= set(module.__all__)
+
+
+@each
+def test_docstring(name):
+    doc, parameters = inspect.getdoc(FUNCTIONS[name]), inspect.signature(FUNCTIONS[name]).parameters
+    first = doc.split("\n\n")[0]
+    assert "\n" not in first
+    assert first.endswith((".", "`."))
+    sections = re.findall(r"^(Args|Returns|Raises|Source|Cost|Example):", doc, re.MULTILINE)
+    assert [s for s in sections if s in ("Args", "Returns", "Raises", "Example")] == [
+        "Args",
+        "Returns",
+        "Raises",
+        "Example",
+    ]
+    described = re.findall(r"^    \*{0,2}(\w+):", doc.split("Args:")[1].split("Returns:")[0], re.MULTILINE)
+    assert described == list(parameters)
+    assert "ValueError: " in doc.split("Raises:")[1]
+    assert ">>> " in doc.split("Example:")[1]
+
+
+@each
+def test_every_parameter_and_result_has_a_type(name):
+    signature = inspect.signature(FUNCTIONS[name])
+    for parameter in signature.parameters.values():
+        assert parameter.annotation is not parameter.empty, parameter
+    assert signature.return_annotation is not signature.empty
+
+
+@each
+def test_bad_input_is_tested(name):
+    assert FUNCTIONS[name] in REFUSED
+
+
+@each
+def test_every_argument_that_can_be_wrong_is_tested(name):
+    """Randomness aside: each parameter of a function stands in its table of bad input."""
+    fn = FUNCTIONS[name]
+    refused = {
+        bad[0] for m in (test_attention, test_feedforward, test_cost, test_count) for bad in m.BAD if bad[3] is fn
+    }
+    parameters = {
+        n for n, p in inspect.signature(fn).parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+    assert parameters <= refused

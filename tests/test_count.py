@@ -1,0 +1,419 @@
+"""Counts: right for every way to write a loop or a call, an error where no number is right, real memory."""
+
+import types
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import PartitionSpec as P
+
+import attnlib
+from attnlib import count
+from attnlib.count import Operations
+
+A = jnp.ones((4, 4))
+PRODUCT = 2 * 4**3
+
+
+def shape(*axes, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(axes, dtype)
+
+
+def step(x, _=None):
+    return x @ A, None
+
+
+@jax.custom_vjp
+def own_vjp(x):
+    return x @ A
+
+
+own_vjp.defvjp(lambda x: (own_vjp(x), x), lambda x, g: (g @ A @ A,))
+
+
+@jax.custom_jvp
+def own_jvp(x):
+    return x @ A
+
+
+own_jvp.defjvp(lambda x, t: (own_jvp(*x), t[0] @ A @ A @ A))
+
+
+def nested(x):
+    def outer(x, _):
+        x = lax.fori_loop(0, 5, lambda i, x: x @ A @ A, x)
+        return lax.scan(step, x, None, length=7)[0] @ A, None
+
+    return lax.scan(outer, x, None, length=3)[0]
+
+
+PROGRAMS = {
+    "product": (lambda x: x @ A, 1),
+    "scan": (lambda x: lax.scan(step, x, None, length=10)[0], 10),
+    "scan over an array": (lambda x: lax.scan(step, x, jnp.ones((6, 2)))[0], 6),
+    "scan of no steps": (lambda x: lax.scan(step, x, None, length=0)[0], 0),
+    "scan, unrolled": (lambda x: lax.scan(step, x, None, length=10, unroll=3)[0], 10),
+    "scan backwards": (lambda x: lax.scan(step, x, None, length=10, reverse=True)[0], 10),
+    "fori_loop": (lambda x: lax.fori_loop(0, 10, lambda i, x: x @ A, x), 10),
+    "fori_loop from 3": (lambda x: lax.fori_loop(3, 10, lambda i, x: x @ A, x), 7),
+    "map": (lambda x: lax.map(lambda y: y @ A, jnp.stack([x] * 5)), 5),
+    "map in batches": (lambda x: lax.map(lambda y: y @ A, jnp.stack([x] * 7), batch_size=2), 7),
+    "nested loops": (nested, 3 * (5 * 2 + 7 + 1)),
+    "scan in jit in scan": (lambda x: lax.scan(lambda x, _: (jax.jit(nested)(x), None), x, None, length=2)[0], 108),
+    "jit": (jax.jit(lambda x: jax.jit(step)(x)[0] @ A), 2),
+    "checkpoint": (jax.checkpoint(lambda x: x @ A @ A), 2),
+    "custom_vjp": (own_vjp, 1),
+    "custom_jvp": (own_jvp, 1),
+    "vmap": (lambda x: jax.vmap(lambda r: r @ A)(x), 1),
+    "vmap of scan": (lambda x: jax.vmap(lambda x: lax.scan(step, x, None, length=9)[0])(jnp.stack([x] * 3)), 27),
+    "cond with equal branches": (lambda x: lax.cond(x[0, 0] > 0, lambda x: x @ A, lambda x: A @ x, x), 1),
+    "switch": (lambda x: lax.switch(jnp.int32(1), [own_vjp, own_jvp, lambda x: A @ x], x), 1),
+    "einsum": (lambda x: jnp.einsum("ij,jk,kl->il", x, A, x), 2),
+    "integers": (lambda x: (jnp.ones((4, 4), jnp.int32) @ jnp.ones((4, 4), jnp.int32)).astype(x.dtype), 0),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_products(name):
+    fn, products = PROGRAMS[name]
+    assert count.matmul_flops(fn, A) == products * PRODUCT
+    assert count.flops(fn, A) == count.operations(fn, A).matmul_flops + count.operations(fn, A).other_flops
+
+
+def backward(fn):
+    return lambda x: jax.vjp(fn, x)[1](x)
+
+
+@pytest.mark.parametrize(
+    ("name", "products"),
+    [
+        ("scan", 20),  # with respect to x: one product forward, one backward
+        ("checkpoint", 4),  # forward, the gradient, and no product to repeat: x @ A is linear
+        ("custom_vjp", 3),
+        ("custom_jvp", 4),
+        ("nested loops", 2 * 54),
+    ],
+)
+def test_backward_programs(name, products):
+    fn, _ = PROGRAMS[name]
+    assert count.matmul_flops(backward(fn), A) == products * PRODUCT
+
+
+def test_checkpoint_pays_the_forward_pass_twice():
+    def f(x):
+        return jnp.sin(jnp.sin(x @ A) @ A)
+
+    kept, again = (count.operations(jax.grad(lambda x, g=g: g(x).sum()), A) for g in (f, jax.checkpoint(f)))
+    assert kept.matmul_flops == 4 * PRODUCT
+    assert again.matmul_flops == 6 * PRODUCT
+    assert again.transcendentals > kept.transcendentals
+
+
+def test_every_device_of_a_mesh_counts():
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    halves = partial(jax.shard_map, mesh=mesh, in_specs=P("i"), out_specs=P("i"))
+    assert jax.device_count() == 2
+    assert count.matmul_flops(halves(lambda x: x @ A), A) == PRODUCT
+    assert count.matmul_flops(jax.jit(halves(lambda x: nested(x) @ A)), A) == 55 * PRODUCT
+    both = jax.shard_map(lambda x: lax.psum(x @ A, "i"), mesh=mesh, in_specs=P("i"), out_specs=P())
+    assert count.operations(both, A) == Operations(matmul_flops=PRODUCT, other_flops=2 * 2 * 4)
+    ring = halves(lambda x: lax.ppermute(x, "i", [(0, 1), (1, 0)]) @ A)
+    assert count.operations(ring, A) == Operations(matmul_flops=PRODUCT)
+    gathered = halves(lambda x: x @ lax.all_gather(x, "i", tiled=True))
+    assert count.matmul_flops(gathered, A) == PRODUCT
+    # Half of the queries on each device: attention costs the same as on one.
+    q = jnp.ones((8, 4))
+    split = jax.shard_map(attnlib.attention, mesh=mesh, in_specs=(P("i"), P(), P()), out_specs=P("i"))
+    assert count.operations(split, q, q, q) == count.operations(attnlib.attention, q, q, q)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_convolutions(groups, stride, kernel):
+    batch, channels_in, channels_out, length = 2, 4, 6, 13
+
+    def conv(x, w):
+        return lax.conv_general_dilated(
+            x, w, (stride,), "VALID", feature_group_count=groups, dimension_numbers=("NHC", "HIO", "NHC")
+        )
+
+    x, w = shape(batch, length, channels_in), shape(kernel, channels_in // groups, channels_out)
+    outputs = (length - kernel) // stride + 1
+    expected = 2 * batch * outputs * channels_out * kernel * channels_in // groups
+    assert count.operations(conv, x, w) == Operations(matmul_flops=expected)
+    if stride == 1:
+        # The weights' gradient has the same products in another order. (The input's pads, and pays for zeros.)
+        gradient = jax.grad(lambda w, x: conv(x, w).sum())
+        assert count.matmul_flops(gradient, w, x) == 2 * expected
+
+
+def test_a_convolution_in_two_axes():
+    def conv(x, w):
+        return lax.conv(x, w, (1, 1), "SAME")
+
+    assert count.matmul_flops(conv, shape(1, 3, 8, 9), shape(5, 3, 3, 2)) == 2 * 5 * 8 * 9 * 3 * 3 * 2
+
+
+X = jnp.linspace(0.5, 2, 12).reshape(3, 4)
+
+OTHER = {
+    "x + x": (lambda x: x + x, 12, 0),
+    "x[0] * x": (lambda x: x[:1] * x, 12, 0),
+    "sum": (lambda x: x.sum(axis=1), 12, 0),
+    "max": (lambda x: x.max(), 12, 0),
+    "argmax": (lambda x: x.argmax(axis=0), 12, 0),
+    "cumsum": (lambda x: jnp.cumsum(x, axis=1), 12, 0),
+    "relu": (jax.nn.relu, 12, 0),
+    "exp": (jnp.exp, 0, 12),
+    "tanh of a sum": (lambda x: jnp.tanh(x + 1), 12, 12),
+    "rsqrt": (lax.rsqrt, 0, 12),
+    "x²": (lambda x: x**2, 12, 0),
+    "x³": (lambda x: x**3, 24, 0),
+    "x⁷": (lambda x: x**7, 48, 0),
+    "x⁸": (lambda x: x**8, 36, 0),
+    "1/x²": (lambda x: x**-2, 24, 0),
+    "x^2.5": (lambda x: x**2.5, 0, 12),
+    "scatter-add": (lambda x: x.at[jnp.array([0, 2])].add(x[:2]), 8, 0),
+    "scatter": (lambda x: x.at[0].set(x[1]), 0, 0),
+    "gather": (lambda x: x[jnp.array([2, 1, 0])], 0, 0),
+    "moves": (lambda x: jnp.where(x > 1, x.T.reshape(3, 4), jnp.flip(x)), 0, 0),
+    "sort": (lambda x: jnp.sort(x), 0, 0),
+    "top_k": (lambda x: lax.top_k(x, 2), 0, 0),
+    "concatenate": (lambda x: jnp.concatenate([x, x]), 0, 0),
+    "triangle": (lambda x: jnp.tril(x), 0, 0),
+    "convert": (lambda x: x.astype(jnp.bfloat16), 0, 0),
+    "integers": (lambda x: jnp.arange(12) * 3 + 1, 0, 0),
+    "named": (lambda x: checkpoint_name(x, "x"), 0, 0),
+    "softmax": (lambda x: attnlib.attention_weights(x, x), 5 * 9, 9),
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_other_operations(name):
+    fn, other, transcendentals = OTHER[name]
+    counted = count.operations(fn, X)
+    assert (counted.other_flops, counted.transcendentals) == (other, transcendentals)
+
+
+@pytest.mark.parametrize("power", range(1, 70))
+def test_powers_are_counted_as_repeated_squaring(power):
+    squares, rest, products = 1, power, 0
+    while rest > 1:  # square while even, multiply once more for each further bit
+        squares, products = squares * 2, products + 1 + rest % 2
+        rest //= 2
+    assert count._multiplications(power) == products
+    assert count._multiplications(-power) == products + 1
+
+
+def test_random_bits_are_free():
+    assert count.operations(lambda key: jax.random.bits(key, (100,)), jax.random.key(0)) == Operations()
+
+
+def test_nothing_runs_and_keywords_are_traced():
+    big = shape(10**6, 10**6)
+    assert count.matmul_flops(lambda a, b: a @ b, big, b=big) == 2 * 10**18
+    assert isinstance(count.flops(jnp.sin, big), int)
+
+
+def test_operations_add_and_multiply():
+    a, b = Operations(1, 2, 3), Operations(10, 20, 30)
+    assert a + b == Operations(11, 22, 33)
+    assert a * 3 == a + a + a
+    assert (a + b).flops == 33
+
+
+# --- where there is no right number ---
+
+
+def trips(x, n):
+    return lax.fori_loop(0, n, lambda i, x: x @ A, x)
+
+
+def until(x):
+    return lax.while_loop(lambda x: x.sum() < 100, lambda x: x @ A, x)
+
+
+UNCOUNTABLE = {
+    "while": (until, (A,), "fixed number of trips", "while loop"),
+    "while in scan in jit": (
+        lambda x: lax.map(jax.jit(until), jnp.stack([x, x])),
+        (A,),
+        "fixed number",
+        "while loop",
+    ),
+    "fori_loop with traced bounds": (trips, (A, 3), "fixed number", "while loop"),
+    "unequal cond": (
+        lambda x: lax.cond(x[0, 0] > 0, lambda x: x @ A, lambda x: x, x),
+        (A,),
+        "equal work",
+        "0 FLOPs, 128 FLOPs",
+    ),
+    "unequal cond in scan": (
+        lambda x: lax.scan(lambda x, _: (lax.cond(x[0, 0] > 0, jnp.sin, jnp.negative, x), None), x, None, length=2)[
+            0
+        ],
+        (A,),
+        "equal work",
+        "cond",
+    ),
+    "complex product": (lambda x: x @ x, (A.astype("complex64"),), "real numbers", "complex ones in dot_general"),
+    "complex sum": (lambda x: x + x, (A.astype("complex64"),), "real numbers", "complex ones in add"),
+    "fft": (lambda x: jnp.fft.rfft(x), (A,), "real numbers", "fft"),
+    "cholesky": (jnp.linalg.cholesky, (A,), "have a rule", "cholesky"),
+    "linear solve": (jnp.linalg.solve, (A, A), "", ""),
+    "callback": (lambda x: jax.pure_callback(np.sin, shape(4, 4), x), (A,), "have a rule", "pure_callback"),
+}
+
+
+@pytest.mark.parametrize("name", UNCOUNTABLE)
+def test_programs_without_a_count_are_refused(refuses, name):
+    fn, args, expected, got = UNCOUNTABLE[name]
+    for counter in (count.operations, count.flops, count.matmul_flops):
+        refuses("count.operations", expected, got, counter, fn, *args)
+
+
+# --- XLA's own estimate ---
+
+
+def test_xla_agrees_on_products_without_loops(rng):
+    for _ in range(5):
+        a, b, c, d = (int(x) for x in rng.integers(2, 40, 4))
+
+        def chain(x, y, z):
+            return x @ y @ z
+
+        args = shape(a, b), shape(b, c), shape(c, d)
+        assert count.matmul_flops(chain, *args) == 2 * a * b * c + 2 * a * c * d == count.xla(chain, *args)["flops"]
+
+
+def test_xla_counts_the_body_of_a_loop_once():
+    def loop(x):
+        return lax.scan(lambda x, _: (x @ x, None), x, None, length=100)[0]
+
+    assert count.matmul_flops(loop, shape(32, 32)) == 100 * 2 * 32**3
+    assert count.xla(loop, shape(32, 32))["flops"] < 3 * 2 * 32**3
+
+
+def test_xla_names_its_numbers():
+    analysis = count.xla(lambda x: jnp.exp(x) + 1, shape(8, 8))
+    assert analysis["transcendentals"] == 64
+    assert analysis["bytes accessed"] >= 2 * 64 * 4
+    assert all(type(value) is float for value in analysis.values())
+
+
+class Compiled:
+    """Stands in for a compiled program, with what the tests below want it to say."""
+
+    def __init__(self, text="", memory=None, costs=None):
+        self.as_text = lambda: text
+        self.memory_analysis = lambda: None if memory is None else types.SimpleNamespace(temp_size_in_bytes=memory)
+        self.cost_analysis = lambda: costs
+
+
+def pretend(monkeypatch, compile):
+    monkeypatch.setattr(count, "_lowered", lambda *args, **kwargs: types.SimpleNamespace(compile=compile))
+
+
+def test_xla_without_an_estimate(monkeypatch, refuses):
+    for costs in (None, {}, []):
+        pretend(monkeypatch, lambda costs=costs: Compiled(costs=costs))
+        refuses("count.xla", "estimates costs", "none", count.xla, jnp.sin, A)
+    pretend(monkeypatch, lambda: Compiled(costs=[{"flops": 3}]))
+    assert count.xla(jnp.sin, A) == {"flops": 3.0}
+
+
+# --- memory ---
+
+
+def test_elementwise_needs_no_memory():
+    assert count.memory(lambda x: jnp.tanh(2 * x + 1), shape(512, 512)) == 0
+
+
+@pytest.mark.parametrize("n", [256, 1024])
+def test_attention_holds_two_copies_of_the_scores(n):
+    x = shape(n, 64)
+    assert count.memory(attnlib.attention, x, x, x) == pytest.approx(2 * 4 * n * n, rel=0.05)
+    assert count.memory(lambda x: attnlib.attention(x, x, x), x=x) == count.memory(attnlib.attention, x, x, x)
+
+
+def test_a_size_no_machine_holds():
+    x = shape(100_000, 64)
+    assert count.memory(attnlib.attention, x, x, x) == pytest.approx(2 * 4 * 10**10, rel=0.05)
+
+
+def test_library_fusions_never_hide_the_scores(monkeypatch):
+    """XLA gives softmax and products on CPU to a library, and reports the scratch memory of that as 0."""
+    monkeypatch.setattr(count, "OWN_KERNELS", {})
+    x = shape(1024, 64)
+    try:
+        reported = count.memory(attnlib.attention, x, x, x)
+    except ValueError:
+        return  # refused: test_a_library_call_is_refused
+    assert reported >= 2 * 4 * 1024**2
+
+
+def test_a_library_call_is_refused(monkeypatch, refuses):
+    pretend(monkeypatch, lambda compiler_options: Compiled(text="fusion(%x), calls=%__ynn_fusion.1", memory=0))
+    refuses("count.memory", "XLA's own kernels", "hides its memory", count.memory, jnp.sin, A)
+
+
+def test_a_backend_that_reports_no_memory(monkeypatch, refuses):
+    pretend(monkeypatch, lambda compiler_options: Compiled())
+    refuses("count.memory", "reports memory", "none", count.memory, jnp.sin, A)
+
+
+def test_an_older_xla_without_the_option(monkeypatch):
+    asked = []
+
+    def compile(compiler_options=None):
+        asked.append(compiler_options)
+        if compiler_options:
+            raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: No such compile option: 'xla_cpu_experimental_ynn'")
+        return Compiled(memory=42)
+
+    pretend(monkeypatch, compile)
+    assert count.memory(jnp.sin, A) == 42
+    assert asked == [count.OWN_KERNELS, None]
+
+
+def test_other_errors_of_the_compiler_are_not_swallowed(monkeypatch):
+    def compile(compiler_options=None):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    pretend(monkeypatch, compile)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="out of memory"):
+        count.memory(jnp.sin, A)
+
+
+# --- what the forward pass saves ---
+
+
+def test_saved():
+    x, w = shape(7, 4), shape(4, 5)
+    assert count.saved(lambda x: x + 1, x) == 0
+    assert count.saved(jnp.exp, x) == 4 * 28
+    assert count.saved(lambda x, w: x @ w, x, w) == 4 * (28 + 20)
+    assert count.saved(lambda x: x @ x.T, x) <= 2 * 4 * 28
+    assert count.saved(lambda x: jnp.exp(jnp.exp(x)), x) == 2 * 4 * 28
+    assert count.saved(jax.checkpoint(lambda x: jnp.exp(jnp.exp(x))), x) == 4 * 28
+    assert count.saved(jnp.exp, shape(7, 4, dtype=jnp.bfloat16)) == 2 * 28
+
+
+# --- bad input ---
+
+BAD = [
+    ("fn", "a function", got, fn, (value, A), {})
+    for fn in (count.operations, count.flops, count.matmul_flops, count.memory, count.saved, count.xla)
+    for value, got in ((3, "int"), (None, "NoneType"), ("sin", "str"), (A, "ArrayImpl"))
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad[3].__name__}-{bad[2]}")
+def test_bad_input(refuses, bad):
+    argument, expected, got, fn, args, kwargs = bad
+    refuses(argument, expected, got, fn, *args, **kwargs)
