@@ -47,7 +47,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "question-bert-core-share": f"{core['small'].matmul_flops / layer['small'].matmul_flops:.0%}",
         "question-double-2k": doubling(2048),
         "question-double-32k": doubling(32768),
-        "question-exponential-power": str(len(str(2**1000)) - 1),
+        "question-exponential-digits": text(len(str(2**1000))),
     },
     "notation": {
         "notation-mac": text(core["small"].matmul_flops // 2),
@@ -72,6 +72,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "derivation-ratio-core": ratio(core),
         "derivation-ratio-layer": ratio(layer),
         "derivation-ratio-whole": ratio(whole),
+        "derivation-exact-parts": f"{layer['small'].flops / (5 * 512 * 768 + 12 * 512**2 + 2 * 12 * 512):.0f}",
         "derivation-gpt3-share": gpt3_share(2048),
         "derivation-gpt3-share-long": gpt3_share(32768),
         "derivation-gpt3-crossover": text(6 * 12288),
