@@ -38,6 +38,21 @@ def largest_scores() -> list[str]:
     return peaks
 
 
+def top_weights() -> list[str]:
+    """Mean largest weight of 1,000 random queries over 1,000 random keys, d_k = 256, unscaled and scaled."""
+    rng = np.random.default_rng(0)
+    for d_k in (4, 16, 64, 256):
+        q, k = rng.normal(size=(2, 1000, d_k)).astype(np.float32)
+    s = q @ k.T
+    return [f"{softmax(scale * s).max(axis=-1).mean():.0%}" for scale in (1.0, 1 / 16)]
+
+
+def softmax(s: np.ndarray) -> np.ndarray:
+    """Softmax along the last axis."""
+    p = np.exp(s - s.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1, keepdims=True)
+
+
 peaks = largest_scores()
 
 # A key `measured-…` differs from run to run and stands in no list; it has to be a number.
@@ -56,6 +71,9 @@ EXPECTED: dict[str, dict[str, str]] = {
         "notation-loop-hand": text(10 * cost.feed_forward(64, 64, d_ff=64).matmul_flops // 2),
     },
     "self-attention": {
+        **dict(zip(("self-attention-unscaled", "self-attention-scaled"), top_weights(), strict=True)),
+        "self-attention-focus-thousand": f"{np.log(999) / 2:.1f}",
+        "self-attention-focus-million": f"{np.log(999_999) / 2:.1f}",
         "self-attention-peak-small": peaks[0],
         "self-attention-peak-large": peaks[-1],
     },
