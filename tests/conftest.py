@@ -1,8 +1,6 @@
 """Strict numerics for every test: no silent change of dtype, no silent broadcasting of ranks, two CPU devices."""
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -13,20 +11,6 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
-
-FULL = os.environ.get("ATTNLIB_FULL") == "1"
-"""`make test-full` runs every random trial; `make test` a share of them."""
-
-
-@contextmanager
-def float64() -> Iterator[None]:
-    """Run JAX in 64 bits."""
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_x64", before)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import float64
 from jax import export
+from support import float64
 
 import attnlib
 from attnlib import count

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import float64
 from jax.test_util import check_grads
+from support import float64
 
 from attnlib import attention, attention_weights, init_multihead_attention, multihead_attention
 

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import sympy
+from support import FULL
 
 import attnlib
 from attnlib import cost, count
 from attnlib.cost import Cost, Step
 
-TRIALS = 200
+TRIALS = 2000 if FULL else 200
 
 
 def shape(*axes):

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import float64
 from jax.test_util import check_grads
+from support import float64
 
 from attnlib import feed_forward, init_feed_forward
 
