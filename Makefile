@@ -1,5 +1,6 @@
 # Everything a reader, writer or teacher does with this repository. `make help` lists it.
 # Needs git, make and Python 3.11 or later (with its venv module); everything else is installed into .venv.
+# `make test` needs a Python 3.11 or 3.12, too: the oldest versions and Colab's exist for no later one.
 
 PYTHON ?= python3# the interpreter of .venv; make book PYTHON=python3.12
 JOBS ?= 2# test processes
@@ -10,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test test-full test-library serve notebooks lint lock linkcheck clean
+.PHONY: help interpreters book test test-full test-library serve notebooks lint lock linkcheck clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,14 +19,14 @@ help: ## say what there is
 book: .venv/.attnlib ## execute every chapter, build the pages in _build/html
 	.venv/bin/python tools/build.py
 
-test: lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (under 15 minutes on 2 cores)
+test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (under 15 minutes on 2 cores)
 	@echo "== the library on the oldest versions it promises (locks/oldest.txt)"
 	.venv-oldest/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
 	@echo "== everything"
 	.venv/bin/python -m pytest -q -n $(JOBS) --dist loadfile
 
 test-full: export ATTNLIB_FULL = 1
-test-full: .venv-newest/.attnlib .venv-colab-test/.attnlib ## the same with all random trials, the newest JAX, and Colab's
+test-full: interpreters .venv-newest/.attnlib .venv-colab-test/.attnlib ## the same with all random trials, the newest JAX, and Colab's
 	@echo "== the library on the newest versions (requirements.txt on Python >= 3.12)"
 	.venv-newest/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
 	@echo "== the library on Colab's versions (locks/colab.txt)"
@@ -58,14 +59,28 @@ clean: ## remove what was built, and the environments
 # A stamp is written last, so an installation that was killed has none and is made again from nothing.
 # $(call environment,directory,interpreter,arguments of pip install)
 define environment
-	@"$(2)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "make: '$(2)' is not Python 3.11 or later; name one with PYTHON=/path/to/python" >&2; exit 1; }
-	@if [ ! -e $(1)/.stamp ]; then "$(2)" -m venv --clear $(1); fi
+	@if [ ! -e $(1)/.stamp ]; then $(call need,$(1),$(2)) "$(2)" -m venv --clear $(1); fi
 	@rm -f $(1)/.stamp
 	@echo "installing into $(1)"
 	@$(1)/$(PIP) $(3)
 	@touch $(1)/.stamp
 endef
+
+# One clear line instead of what comes of a missing interpreter.
+# $(call need,directory,interpreter or nothing)
+need = [ -n "$(2)" ] || \
+	{ echo "make: $(1) needs $($(1)) and none was found; name one with PYTHON=/path/to/python" >&2; exit 1; }; \
+	"$(2)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "make: '$(2)' is not Python 3.11 or later; name one with PYTHON=/path/to/python" >&2; exit 1; }; \
+	"$(2)" -c 'import ensurepip, venv' 2>/dev/null || \
+	{ echo "make: '$(2)' lacks its venv module (on Debian: apt install python3-venv)" >&2; exit 1; };
+# What each needs: the locked versions have wheels for these.
+.venv = Python 3.11 or later
+.venv-lock = Python 3.11 or later
+.venv-oldest = Python 3.11 or 3.12
+.venv-colab = Python 3.11 or 3.12
+.venv-colab-test = Python 3.11 or 3.12
+.venv-newest = Python 3.12, 3.13 or 3.14
 
 # attnlib itself: its own stamp, because pyproject.toml changes more often than the lock.
 # $(call install-attnlib,directory)
@@ -74,16 +89,23 @@ define install-attnlib
 	@touch $(1)/.attnlib
 endef
 
-# The first working interpreter of these versions: on the PATH, or kept by pyenv (whose shims exist even for
-# versions that are not active, so each candidate is tried). Falls back to $(PYTHON).
-find-python = $(or $(shell for v in $(1); do for p in "python$$v" "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$v*/bin/python; do \
-	"$$p" -c 'import ensurepip, venv' >/dev/null 2>&1 && echo "$$p" && exit; done; done),$(PYTHON))
+# The first working interpreter of these versions: $(PYTHON), on the PATH, or kept by pyenv (whose shims exist even for
+# versions that are not active, so each candidate is tried). Nothing when there is none.
+find-python = $(shell for v in $(1); do \
+	for p in "$(PYTHON)" "python$$v" "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$v*/bin/python; do \
+	"$$p" -c 'import ensurepip, sys, venv; sys.exit("%d.%d" % sys.version_info[:2] != sys.argv[1])' "$$v" \
+	>/dev/null 2>&1 && echo "$$p" && exit; done; done)
+
+# Asked first: to learn of a missing interpreter after four minutes of building is a nuisance.
+interpreters:
+	@if [ ! -e .venv-oldest/.stamp ]; then $(call need,.venv-oldest,$(call find-python,3.11 3.12)) true; fi
+	@if [ ! -e .venv-colab/.stamp ]; then $(call need,.venv-colab,$(call find-python,3.12 3.11)) true; fi
 
 .venv/.stamp: requirements.txt
 	$(call environment,.venv,$(PYTHON),-r requirements.txt)
 
 .venv-oldest/.stamp: locks/oldest.txt
-	$(call environment,.venv-oldest,$(PYTHON),-r locks/oldest.txt)
+	$(call environment,.venv-oldest,$(call find-python,3.11 3.12),-r locks/oldest.txt)
 
 # What a Colab runtime has, and nothing that builds the book: the notebooks are run here.
 .venv-colab/.stamp: locks/colab.txt
@@ -94,8 +116,6 @@ find-python = $(or $(shell for v in $(1); do for p in "python$$v" "$${PYENV_ROOT
 
 .venv-newest/.stamp: requirements.txt
 	$(call environment,.venv-newest,$(call find-python,3.14 3.13 3.12),-c requirements.txt --editable '.[test]')
-	@.venv-newest/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' || \
-		{ rm .venv-newest/.stamp; echo "make: the newest JAX needs Python 3.12 or later and none was found; name one with PYTHON=" >&2; exit 1; }
 
 %/.attnlib: %/.stamp pyproject.toml
 	$(call install-attnlib,$*)

@@ -182,7 +182,7 @@ def multihead_attention(
 ) -> Float[Array, "*b n d"]:
     """Project x to h heads, attend in each, and project the heads back to the width of x.
 
-    out = Σ_h attention(x W_q[h], z W_k[⌊h/g⌋], z W_v[⌊h/g⌋]) W_o[h],   z = memory or x,   g = h/h_kv
+    out = Σ_i attention(x W_q[i], z W_k[⌊i/g⌋], z W_v[⌊i/g⌋]) W_o[i],   z = memory or x,   g = h/h_kv
 
     Args:
         params: w_q (h, d, d_k), w_k (h_kv, d, d_k), w_v (h_kv, d, d_v), w_o (h, d_v, d), as

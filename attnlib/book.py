@@ -3,8 +3,10 @@
 Both work where the book is built and where a chapter's notebook runs on its own, without the book's tools.
 """
 
+import hashlib
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,22 +85,31 @@ class Table:
 
     def _repr_html_(self) -> str:
         head = "".join(
-            f'<th scope="col"{_right(not _is_text_column(self.rows, c))}>{html.escape(name)}</th>'
+            f'<th scope="col"{_right(not _is_text_column(self.rows, c))}>{_unbroken(name)}</th>'
             for c, name in enumerate(self.columns)
         )
-        body = "\n".join(f"<tr>{_html_row(row)}</tr>" for row in self.rows)
-        caption = html.escape(self.caption, quote=True)
-        # A wide table scrolls in its box instead of the page, and a box that scrolls must take the focus. The
-        # theme knows the class "dataframe": without it, it lays every output on a light ground in dark mode.
+        body = "\n".join(
+            f"<tr>{_html_row(row, written)}</tr>" for row, written in zip(self.rows, _written(self.rows), strict=True)
+        )
+        caption = _unbroken(self.caption)
+        name = "table-" + hashlib.sha256(repr((self.caption, self.rows)).encode()).hexdigest()[:12]
+        # A wide table scrolls in its box instead of the page, and a box that scrolls must take the focus. The caption
+        # stays outside, where it neither scrolls away nor breaks at the table's width. The theme knows the class
+        # "dataframe": without it, it lays every output on a light ground in dark mode.
         return (
-            f'<div class="results-table" tabindex="0" role="region" aria-label="{caption}">\n<style>{STYLE}</style>\n'
-            f'<table class="dataframe">\n<caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n'
-            f"<tbody>\n{body}\n</tbody>\n</table>\n</div>"
+            f'<div class="results-table">\n<style>{STYLE}</style>\n'
+            f'<p class="results-caption" id="{name}">{caption}</p>\n'
+            f'<div class="results-scroll" tabindex="0" role="region" aria-labelledby="{name}">\n'
+            f'<table class="dataframe" aria-labelledby="{name}">\n<thead><tr>{head}</tr></thead>\n'
+            f"<tbody>\n{body}\n</tbody>\n</table>\n</div>\n</div>"
         )
 
     def __repr__(self) -> str:
         """Return the table as Markdown, numbers to the right."""
-        cells = [list(self.columns)] + [[_plain(cell) for cell in row] for row in self.rows]
+        cells = [list(self.columns)] + [
+            [_plain(cell, number) for cell, number in zip(row, numbers, strict=True)]
+            for row, numbers in zip(self.rows, _written(self.rows), strict=True)
+        ]
         right = [not _is_text_column(self.rows, c) for c in range(len(self.columns))]
         widths = [max(3, *(len(row[c]) for row in cells)) for c in range(len(self.columns))]
 
@@ -118,8 +129,11 @@ def table(
 ) -> Table:
     """Make a table of results.
 
-    The first cell of a row is its heading. Numbers are written by `text`, right-aligned; a SymPy expression
-    is typeset; None leaves a cell empty.
+    The first cell of a row is its heading. Integers are written by `text`. The floats of a column have the same
+    number of decimals, so that these line up: four significant digits for the largest, trailing zeros dropped
+    only where all end in one. What is noise beside the largest becomes 0; where a column spans so many
+    magnitudes that a smaller value would lose its digits, each is written by `text`. Numbers, and strings that
+    begin with one, stand to the right; a SymPy expression is typeset; None leaves a cell empty.
 
     Args:
         rows: each a sequence with one cell per column, or a mapping from column to cell.
@@ -169,10 +183,14 @@ def table(
 
 
 STYLE = (
-    ".results-table { overflow-x: auto; } "
+    ".results-caption { margin: 0 0 .4rem; } "
+    ".results-scroll { overflow-x: auto; } "
     ".results-table table { border-collapse: collapse; margin: 0 0 .5rem; } "
-    ".results-table caption { caption-side: top; text-align: left; color: inherit; } "
-    ".results-table :is(th, td) { padding: .25rem .6rem; white-space: nowrap; }"
+    ".results-table td { white-space: nowrap; } "
+    ".results-table th { white-space: normal; min-width: 4em; vertical-align: bottom; } "
+    ".results-table tbody th { vertical-align: baseline; } "
+    ".results-table tbody th[style*=left] { min-width: 8em; } "
+    ".results-table :is(th, td) { padding: .25rem .6rem; }"
 )
 
 
@@ -204,30 +222,63 @@ def _is_formula(cell: object) -> bool:
 
 
 def _is_text_column(rows: Sequence[Sequence[Any]], c: int) -> bool:
-    return all(isinstance(row[c], str) or row[c] is None for row in rows)
+    return all(row[c] is None or _is_text(row[c]) for row in rows)
+
+
+def _is_text(cell: object) -> bool:
+    """Whether a cell is words: a string that begins with a digit, such as "1.2 ms", is read as a number."""
+    return isinstance(cell, str) and not re.match(r"[-+−±<>≈~]?\s?\d", cell)
+
+
+def _written(rows: Sequence[Sequence[Any]]) -> list[tuple[str | None, ...]]:
+    """Return the text of every float of a table, and None for every other cell."""
+    columns = (
+        [cell if isinstance(cell, float | np.floating) else None for cell in c] for c in zip(*rows, strict=True)
+    )
+    return list(zip(*(_aligned(column) for column in columns), strict=True))
+
+
+def _aligned(column: Sequence[Any]) -> list[str | None]:
+    """Write the floats of a column with the same number of decimals."""
+    sizes = [abs(float(x)) for x in column if x]
+    largest = max(sizes, default=0.0)
+    places = max(0, 3 - math.floor(math.log10(largest))) if largest else 0
+    # Below a billionth of the largest a value is what rounding left over; any other keeps two digits at the least.
+    digits = [x for x in sizes if x > 1e-9 * largest]
+    if not (1e-4 <= largest < 1e4) or min(digits) < 10.0 ** (1 - places):
+        return [None if x is None else text(x) for x in column]
+    written = [None if x is None else f"{round(float(x), places) + 0.0:,.{places}f}" for x in column]
+    if not places or len(digits) < len(sizes):  # what is not quite 0 is written 0.000
+        return written
+    zeros = min(len(x) - len(x.rstrip("0")) for x in written if x is not None)
+    cut = places + 1 if zeros >= places else zeros  # the point goes with the last decimal
+    return [x if x is None or not cut else x[:-cut] for x in written]
 
 
 def _right(yes: bool) -> str:
     return ' style="text-align:right"' if yes else ' style="text-align:left"'
 
 
-def _html_row(row: Sequence[Any]) -> str:
-    heading, *cells = (_html(cell) for cell in row)
-    aligned = (
-        f"<td{_right(not isinstance(value, str))}>{cell}</td>" for value, cell in zip(row[1:], cells, strict=True)
-    )
-    return f'<th scope="row"{_right(not isinstance(row[0], str))}>{heading}</th>{"".join(aligned)}'
+def _unbroken(words: str) -> str:
+    """Escape a caption or heading, which may break into lines, but not within "d = 768"."""
+    return html.escape(words).replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
 
 
-def _html(cell: Any) -> str:
+def _html_row(row: Sequence[Any], written: Sequence[str | None]) -> str:
+    heading, *cells = (_html(cell, number) for cell, number in zip(row, written, strict=True))
+    aligned = (f"<td{_right(not _is_text(value))}>{cell}</td>" for value, cell in zip(row[1:], cells, strict=True))
+    return f'<th scope="row"{_right(not _is_text(row[0]))}>{heading}</th>{"".join(aligned)}'
+
+
+def _html(cell: Any, written: str | None) -> str:
     if _is_formula(cell):
         return mathml(cell)
-    return "" if cell is None else html.escape(text(cell))
+    return "" if cell is None else html.escape(written or text(cell))
 
 
-def _plain(cell: Any) -> str:
+def _plain(cell: Any, written: str | None) -> str:
     if _is_formula(cell):
         from sympy import latex
 
         return f"${latex(cell)}$"
-    return "" if cell is None else text(cell).replace("|", "\\|")
+    return "" if cell is None else (written or text(cell)).replace("|", "\\|")

@@ -1,8 +1,8 @@
 """The house style of figures, and the few marks that many chapters draw.
 
-A figure has an opaque white ground, so it reads on light and dark pages; letters that are still legible
-when 6.4 inches shrink to the width of a phone; lines that differ in dash and marker as well as in colour, and
-that are labelled where they end instead of in a legend.
+A figure has an opaque white ground, so it reads on light and dark pages; letters of 10 pixels and more when its
+5.2 inches shrink to the width of a phone; lines that differ in dash and marker as well as in colour, and that
+are labelled where they end instead of in a legend.
 """
 
 import math
@@ -20,7 +20,7 @@ try:
     from matplotlib.colors import to_hex, to_rgb
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, Locator, NullFormatter
 except ImportError as error:
     raise ImportError("attnlib.plot draws with matplotlib: pip install 'attnlib[book]'") from error
 
@@ -86,11 +86,11 @@ def style() -> Iterator[None]:
         yield
 
 
-def figure(width: Real = 6.4, height: Real = 4.0, **subplots: Any) -> tuple[Figure, Any]:
+def figure(width: Real = 5.2, height: Real = 3.6, **subplots: Any) -> tuple[Figure, Any]:
     """Make a figure in the house style.
 
     Args:
-        width: inches; 6.4 fills a page's column.
+        width: inches; the letters of a wider figure are too small on a phone.
         height: inches.
         **subplots: passed on to `matplotlib.pyplot.subplots`.
 
@@ -383,6 +383,23 @@ def _apart(heights: Sequence[float], gap: float) -> list[float]:
     return placed
 
 
+class _Powers(Locator):
+    """At most `most` powers of the base, evenly spaced; LogLocator chooses differently from version to version."""
+
+    def __init__(self, base: float, most: int) -> None:
+        self.base, self.most = base, most
+
+    def __call__(self) -> list[float]:
+        axis: Any = self.axis
+        return self.tick_values(*axis.get_view_interval())
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        first = math.ceil(math.log(vmin, self.base) - 1e-9)
+        last = math.floor(math.log(vmax, self.base) + 1e-9)
+        stride = max(1, math.ceil((last - first + 1) / self.most))
+        return [self.base**power for power in range(first, last + 1, stride)]
+
+
 def _log_axis(ax: Axes, axis: str, base: float, text: Any) -> None:
     if axis not in ("x", "y"):
         raise ValueError(f"plot: axis: expected 'x' or 'y', got {axis!r}")
@@ -391,6 +408,9 @@ def _log_axis(ax: Axes, axis: str, base: float, text: Any) -> None:
     else:
         ax.set_yscale("log", base=base)
     scale = ax.xaxis if axis == "x" else ax.yaxis
-    scale.set_major_locator(LogLocator(base=base, numticks=8))
+    # A tick needs 0.8 inches for its number side by side, half of that one above the other.
+    room, each = (ax.bbox.width, 0.8) if axis == "x" else (ax.bbox.height, 0.4)
+    ticks = min(8, max(2, int(room / ax.figure.dpi / each)))
+    scale.set_major_locator(_Powers(base, ticks))
     scale.set_major_formatter(FuncFormatter(lambda x, _: text(x)))
     scale.set_minor_formatter(NullFormatter())

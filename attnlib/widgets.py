@@ -19,8 +19,8 @@ WIDTHS = (*(s for k in range(6, 14) for s in (2**k, 3 * 2 ** (k - 1))), 2**14)
 HEADS = (1, 2, 4, 8, 16, 32)
 
 # The picture, in the units of its viewBox: small, so that its letters stay legible on a phone.
-SIZE, LEFT, RIGHT, TOP, BOTTOM = (400, 310), 40, 302, 12, 264
-LOWEST, HIGHEST = 1e6, 1e17  # FLOPs: every curve at every position of the sliders lies between
+SIZE, LEFT, RIGHT, TOP, BOTTOM = (400, 310), 44, 302, 12, 264
+LOWEST, HIGHEST = 1e5, 1e17  # FLOPs: every curve at every position of the sliders lies between
 GAP = 15  # between the names at the curves' ends
 
 NAMES = {"attention": "attention", "core": "its core", "recurrent": "recurrent", "feed_forward": "feed-forward"}
@@ -30,7 +30,7 @@ SENTENCE = (
     "same at n = {recurrent_n} (without the softmax at n = d = {recurrent_matmul_n}), core and projections "
     "at n = {projections_n} (without it at n = 2d = {projections_matmul_n}). Heads change the softmax alone: "
     "{softmax}, {share} of the core."
-)
+).replace(" = ", "\u00a0=\u00a0")  # a line must not end between a name and its value
 DESCRIPTION = (
     "FLOPs against length, both logarithmic. At length {n}: attention layer {attention}, its core {core}, "
     "recurrent layer {recurrent}, feed-forward layer {feed_forward}. The core has slope 2, recurrent and "
@@ -144,6 +144,7 @@ def _page(chart: GrowthChart) -> str:
         )
     meet = now["recurrent_n"]
     crossing = _x(meet), _y(functions["recurrent"](meet, chart.d, chart.h))
+    beyond = "" if LENGTHS[0] <= meet <= LENGTHS[-1] else " data-beyond"
     root = f"growth-chart-{chart.number}"
     sliders = "".join(
         f'<div><label for="{root}-{name}">{label} <i>{name}</i></label>'
@@ -183,9 +184,9 @@ def _page(chart: GrowthChart) -> str:
 {_axes()}
 <path class="now" d="M{_x(chart.n):.1f},{TOP}V{BOTTOM}"/>
 {"".join(curves)}
-<circle class="crossing" r="6" cx="{crossing[0]:.1f}" cy="{crossing[1]:.1f}"/>
+<circle class="crossing"{beyond} r="6" cx="{crossing[0]:.1f}" cy="{crossing[1]:.1f}"/>
 </svg>
-<p class="ring">Ring: core and recurrent layer cost the same.</p>
+<p class="ring"{beyond}>Ring: core and recurrent layer cost the same.</p>
 <div class="numbers" tabindex="0" role="region" aria-label="FLOPs of one layer">
 <table class="costs"><caption>FLOPs of one layer</caption>
 <thead><tr><th scope="col">layer</th><th scope="col">formula</th><th scope="col">now</th></tr></thead>
@@ -213,7 +214,7 @@ def _words(chart: GrowthChart, now: dict[str, float]) -> dict[str, str]:
         "cheaper": "the attention core" if now["core"] < now["recurrent"] else "the recurrent layer",
         "core_ratio": _three(now["core"] / now["recurrent"]),
         "attention_ratio": _three(now["attention"] / now["recurrent"]),
-        "share": f"{_three(100 * now['softmax'] / now['core'])} %",
+        "share": f"{_three(100 * now['softmax'] / now['core'])}%",
     }
 
 
@@ -252,7 +253,7 @@ def _axes() -> str:
     )
     counts = "".join(
         f'<path class="grid" d="M{LEFT},{_y(10.0**k):.1f}H{RIGHT}"/>'
-        f'<text x="{LEFT - 5}" y="{_y(10.0**k) + 4:.1f}" text-anchor="end">{name}</text>'
+        f'<text x="{LEFT - 9}" y="{_y(10.0**k) + 4:.1f}" text-anchor="end">{name}</text>'
         for k, name in ((6, "10⁶"), (9, "10⁹"), (12, "10¹²"), (15, "10¹⁵"))
     )
     middle = (LEFT + RIGHT) / 2

@@ -1,12 +1,12 @@
 """Numbers for sentences and tables of results, with the book's tools and without them."""
 
 import sys
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import sympy
+from support import Html
 
 from attnlib import book
 
@@ -91,33 +91,6 @@ def test_bad_name(glued):
     assert glued == {}
 
 
-class Balanced(HTMLParser):
-    """Reads HTML, remembers its tags, and fails when one closes that is not open."""
-
-    VOID = frozenset({"input", "br", "meta"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.words = [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data.strip())
-
-
 n, d = sympy.symbols("n d", positive=True)
 
 
@@ -127,21 +100,54 @@ def example():
 
 
 def test_table_html_is_semantic():
-    page = Balanced(example()._repr_html_())
+    page = Html(example()._repr_html_())
     names = [tag for tag, _ in page.tags]
-    assert names.count("table") == names.count("caption") == names.count("thead") == names.count("tbody") == 1
+    assert names.count("table") == names.count("thead") == names.count("tbody") == 1
     assert [a["scope"] for tag, a in page.tags if tag == "th"] == ["col"] * 4 + ["row"] * 2
     assert 'Costs "here" & now' in page.words
     assert "402,653,184" in page.words
     assert "scores <1>" in page.words
     assert "text & more" in page.words
     assert names.count("math") == 2
-    assert dict(page.tags)["div"]["tabindex"] == "0"
-    assert dict(page.tags)["div"]["aria-label"] == 'Costs "here" & now'
+    (caption,) = (a["id"] for tag, a in page.tags if a.get("class") == "results-caption")
+    (box,) = (a for tag, a in page.tags if a.get("class") == "results-scroll")
+    assert box["tabindex"] == "0"
+    assert box["aria-labelledby"] == dict(page.tags)["table"]["aria-labelledby"] == caption
     to_the_right = [
         a["style"] == "text-align:right" for tag, a in page.tags if tag in ("th", "td") and a.get("scope") != "row"
     ]
     assert to_the_right == [False, True, True, False, True, True, True, True, True, False]
+
+
+def column(*cells):
+    """The cells of a column as a table writes them."""
+    lines = repr(book.table([("r", cell) for cell in cells], ["a", "b"], caption="c")).splitlines()[4:]
+    return [line.split("|")[2].strip() for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("cells", "written"),
+    [
+        ((12.345, 3.4567, 0.5), ["12.35", "3.46", "0.50"]),
+        ((1.0, 0.5, 0.25), ["1.00", "0.50", "0.25"]),
+        ((2.0, 4.0), ["2", "4"]),
+        ((1.0, 0.5, 1.266e-14, -1e-17), ["1.000", "0.500", "0.000", "0.000"]),
+        ((0.0, 0.0), ["0", "0"]),
+        ((1234.5, 0.00123), ["1,234", "0.00123"]),  # one number of decimals would show the second as 0
+        ((1e-5, 2.5e-7), ["1×10⁻⁵", "2.5×10⁻⁷"]),
+        ((402653184, 0.5, None, "about 2"), ["402,653,184", "0.5", "", "about 2"]),
+        ((np.float32(0.125), 10.0), ["0.12", "10.00"]),
+    ],
+)
+def test_decimals_of_a_column_line_up(cells, written):
+    assert column(*cells) == written
+
+
+def test_strings_that_begin_with_a_digit_stand_to_the_right():
+    rows = [("a", "1.2 ms (1–2)", "2 or so", "x"), ("b", "≈ 900 ms", "many", "3")]
+    page = Html(book.table(rows, ["w", "x", "y", "z"], caption="c")._repr_html_())
+    right = [a["style"] == "text-align:right" for tag, a in page.tags if tag in ("th", "td")]
+    assert right == [False, True, True, True, False, True, True, False, False, True, False, True]
 
 
 def test_table_text_is_markdown():
@@ -179,6 +185,6 @@ def test_bad_tables(call, message):
 
 
 def test_mathml_keeps_the_formula_for_readers_without_it():
-    page = Balanced(book.mathml(8 * n * d**2 + 4 * n**2 * d))
+    page = Html(book.mathml(8 * n * d**2 + 4 * n**2 * d))
     assert dict(page.tags)["math"]["alttext"] == sympy.latex(8 * n * d**2 + 4 * n**2 * d)
     assert [w for w in page.words if w.isalnum()].count("n") == 2

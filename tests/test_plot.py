@@ -84,10 +84,26 @@ def test_lines_differ_by_more_than_colour():
     assert len(set(plot.DASHES)) == len(lines)
 
 
-def test_letters_are_at_least_11_points():
+def test_letters_are_at_least_10_pixels_high_on_a_phone():
     sizes = {k: v for k, v in plot.RC.items() if k.endswith("size") and k != "lines.markersize"}
     assert len(sizes) >= 5
-    assert min(sizes.values()) >= 11
+    fig, _ = plot.figure()
+    assert min(sizes.values()) / 72 * 350 / fig.get_size_inches()[0] >= 10
+
+
+@pytest.mark.parametrize("panels", [1, 2, 3])
+def test_lengths_on_an_axis_do_not_run_into_each_other(panels):
+    fig, axes = plot.figure(ncols=panels, squeeze=False)
+    for ax in axes.flat:
+        ax.plot([64, 2**20], [1, 2])
+        plot.length_axis(ax)
+    fig.canvas.draw()
+    for ax in axes.flat:
+        low, high = ax.get_xlim()
+        labels = [t for t in ax.get_xticklabels() if low <= t.get_position()[0] <= high]
+        boxes = sorted((t.get_window_extent() for t in labels), key=lambda box: box.x0)
+        assert len(boxes) >= 2
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
 
 
 def test_figure_is_opaque_white_and_of_the_asked_size(tmp_path):

@@ -5,46 +5,15 @@ import math
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import sympy
+from support import Html
 
 from attnlib import cost, widgets
 
 CURVES = ("attention", "core", "recurrent", "feed_forward")
-
-
-class Page(HTMLParser):
-    """Reads HTML, keeps its tags and words, and fails when a tag closes that is not open."""
-
-    VOID = frozenset({"input"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.text = [], [], {}
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open:
-            self.text.setdefault(self.open[-1], []).append(data)
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
 
 
 def printed_formulas(html):
@@ -113,6 +82,16 @@ def test_every_curve_stays_inside_the_picture_at_the_ends_of_the_sliders():
                     assert widgets.LOWEST <= expected(n, d, h)[curve] <= widgets.HIGHEST
 
 
+@pytest.mark.parametrize(("d", "h", "inside"), [(64, 32, False), (64, 1, False), (512, 8, True), (16384, 1, True)])
+def test_the_ring_is_there_only_within_the_axes(d, h, inside):
+    page = Html(widgets.growth_chart(d=d, h=h)._repr_html_())
+    ring = [a for _, a in page.tags if a.get("class") in ("crossing", "ring")]
+    assert len(ring) == 2
+    assert all(("data-beyond" not in a) == inside for a in ring)
+    n = 4 * d * d / (4 * d + 5 * h)  # 4 n² d + 5 h n² = 4 n d²
+    assert (widgets.LENGTHS[0] <= n <= widgets.LENGTHS[-1]) == inside
+
+
 def test_heads_divide_every_width():
     assert all(d % h == 0 for d in widgets.WIDTHS for h in widgets.HEADS)
     assert {512, 768, 1024, 4096, 12288} <= set(widgets.WIDTHS)
@@ -120,14 +99,14 @@ def test_heads_divide_every_width():
 
 
 def test_html_is_well_formed_and_reaches_for_no_host(html):
-    page = Page(html)
+    page = Html(html)
     assert "http" not in html
     assert "//" not in html.replace("// ", "")  # comments in the script have a space
     assert not [a for _, a in page.tags if {"src", "href", "onclick"} & set(a)]
 
 
 def test_every_input_has_a_label_and_starts_disabled(html):
-    page = Page(html)
+    page = Html(html)
     labels = {a["for"] for a in page.all("label")}
     inputs = page.all("input")
     assert [a["data-size"] for a in inputs] == ["n", "d", "h"]
@@ -137,7 +116,7 @@ def test_every_input_has_a_label_and_starts_disabled(html):
 
 
 def test_the_picture_has_a_title_and_a_description(html):
-    page = Page(html)
+    page = Html(html)
     (picture,) = (a for a in page.all("svg") if a.get("role") == "img")
     ids = {a["id"] for tag in ("title", "desc") for a in page.all(tag)}
     assert set(picture["aria-labelledby"].split()) == ids
@@ -146,7 +125,7 @@ def test_the_picture_has_a_title_and_a_description(html):
 
 
 def test_ids_differ_between_charts_and_references_stay_inside():
-    charts = [Page(widgets.growth_chart()._repr_html_()) for _ in range(2)]
+    charts = [Html(widgets.growth_chart()._repr_html_()) for _ in range(2)]
     ids = [{a["id"] for _, a in page.tags if "id" in a} for page in charts]
     assert not ids[0] & ids[1]
     for page, own in zip(charts, ids, strict=True):
@@ -162,7 +141,7 @@ def test_the_chart_shows_the_same_each_time_it_is_shown():
 
 
 def test_curves_are_told_apart_by_dash_and_by_name(html):
-    css = "".join(Page(html).text["style"])
+    css = "".join(Html(html).text["style"])
     dashes = {curve: re.search(rf"\.{curve} {{[^}}]*--gc-dash: ([^;]+);", css).group(1) for curve in CURVES}
     assert len(set(dashes.values())) == len(CURVES)
     names = re.findall(r'<text class="name (\w+)"[^>]*>([^<]+)<', html)
@@ -181,7 +160,7 @@ def luminance(colour):
 
 
 def test_names_and_curves_stand_out_in_light_and_dark(html):
-    css = "".join(Page(html).text["style"])
+    css = "".join(Html(html).text["style"])
     palettes = [dict(re.findall(r"(--gc-[\w-]+): (#\w+)", block)) for block in re.findall(r"{([^{}]*)}", css)]
     palettes = [p for p in palettes if "--gc-ground" in p]
     assert len(palettes) == 3  # light, dark by the page's switch, dark by the system's setting
@@ -240,7 +219,8 @@ def shown(page):
         """() => [...document.querySelectorAll("output, desc")].map(e => e.textContent).concat(
             [...document.querySelectorAll(".curve, .now")].map(e => e.getAttribute("d")),
             [...document.querySelectorAll("circle")].flatMap(e => [e.getAttribute("cx"), e.getAttribute("cy")]),
-            [...document.querySelectorAll("text.name")].map(e => e.getAttribute("y")))"""
+            [...document.querySelectorAll("text.name")].map(e => e.getAttribute("y")),
+            [...document.querySelectorAll(".crossing, .ring")].map(e => `${e.hasAttribute("data-beyond")}`))"""
     )
 
 
@@ -298,8 +278,11 @@ def test_keys_move_a_slider_and_everything_follows(browser):
     costs = expected(n, 768, 8)
     assert [page.locator(f"output.{c}").text_content() for c in CURVES] == [widgets._flops(costs[c]) for c in CURVES]
     cheaper = "the attention core is cheaper" if costs["core"] < costs["recurrent"] else "the recurrent layer is"
-    assert f"At n = {n:,}, d = 768 and h = 8, {cheaper}" in page.locator("output.verdict").text_content()
-    assert f"n = d = {768:,}" in page.locator("output.verdict").text_content()
+    sentence = page.locator("output.verdict").text_content()
+    assert " = " not in sentence  # a line must not end there
+    sentence = sentence.replace("\N{NO-BREAK SPACE}", " ")
+    assert f"At n = {n:,}, d = 768 and h = 8, {cheaper}" in sentence
+    assert "n = d = 768)" in sentence
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert errors == []
     page.close()
@@ -310,8 +293,8 @@ def test_two_charts_on_a_page_do_not_touch_each_other(browser):
     page.set_content(f"<!doctype html>{widgets.growth_chart()._repr_html_()}{widgets.growth_chart()._repr_html_()}")
     first, second = page.locator(".growth-chart").nth(0), page.locator(".growth-chart").nth(1)
     second.get_by_label("Length n").press("End")
-    assert "n = 1,024," in first.locator("output.verdict").text_content()
-    assert "n = 1,048,576," in second.locator("output.verdict").text_content()
+    assert "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1,024," in first.locator("output.verdict").text_content()
+    assert "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1,048,576," in second.locator("output.verdict").text_content()
     page.close()
 
 

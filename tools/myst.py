@@ -47,6 +47,9 @@ THEOREMS = (
     *("notation", "observation", "proof", "property", "proposition", "remark", "theorem"),
 )
 DROPPED = ("solution", "index")
+# A measured number differs from machine to machine: a twin that printed it would never be the same twice.
+MEASURED = "…"
+MEASURED_NOTE = " *(… stands for what the cell above prints on your machine.)*"
 CODE_ROLES = ("func", "class", "meth", "mod", "attr", "data", "exc", "obj", "file", "code", "kbd", "command")
 
 
@@ -163,11 +166,28 @@ def _children(node: SyntaxTreeNode, ctx: Context) -> list[str]:
 
 
 def _heading(node: SyntaxTreeNode, ctx: Context) -> str:
+    if _note(node):
+        ctx.fail(node, "a measured number in a heading; a notebook has no place there for its note")
     return "#" * int(node.tag[1]) + " " + render_inline(node.children[0], ctx)
 
 
 def _paragraph(node: SyntaxTreeNode, ctx: Context) -> str:
+    return _words(node, ctx) + _note(node)
+
+
+def _words(node: SyntaxTreeNode, ctx: Context) -> str:
     return "".join(render_inline(child, ctx) for child in node.children)
+
+
+def measured(key: str) -> bool:
+    """Whether a glued value differs from run to run; `key` may name another page before `::`."""
+    return key.rpartition("::")[2].startswith("measured-")
+
+
+def _note(node: SyntaxTreeNode) -> str:
+    """What explains the measured numbers of a paragraph, once, at its end; '' without any."""
+    roles = (child for child in node.walk() if child.type == "myst_role" and child.meta["name"] == "glue:text")
+    return MEASURED_NOTE if any(measured(role.content) for role in roles) else ""
 
 
 def _list(node: SyntaxTreeNode, ctx: Context) -> str:
@@ -189,7 +209,7 @@ def _definitions(node: SyntaxTreeNode, ctx: Context) -> str:
     items: list[str] = []
     for child in node.children:
         if child.type == "dt":
-            items.append(f"- **{_paragraph(child, ctx)}**")
+            items.append(f"- **{_words(child, ctx)}**" + _note(child))
         else:
             items[-1] += "\n\n  " + _indent(join(_children(child, replace(ctx, nested=True))), 2)
     return "\n\n".join(items)
@@ -252,7 +272,8 @@ def _number(label: str, node: SyntaxTreeNode, ctx: Context) -> str:
 def _table(node: SyntaxTreeNode, ctx: Context) -> str:
     rows = [[_cell(cell, ctx) for cell in row.children] for part in node.children for row in part.children]
     head = node.children[0].children[0].children
-    return table(rows, [str(cell.attrs.get("style", "")).removeprefix("text-align:") for cell in head])
+    align = [str(cell.attrs.get("style", "")).removeprefix("text-align:") for cell in head]
+    return join([table(rows, align), _note(node).strip()])
 
 
 def table(rows: list[list[str]], align: list[str]) -> str:
@@ -266,7 +287,7 @@ def _cell(cell: SyntaxTreeNode, ctx: Context) -> str:
     for node in cell.walk():
         if node.type.startswith("math") and "|" in node.content:
             ctx.fail(cell, r"'|' in a table's formula cuts the cell in notebooks; write \lvert, \rvert or \mid")
-    return _paragraph(cell, ctx).replace("|", r"\|").replace("\n", " ")
+    return _words(cell, ctx).replace("|", r"\|").replace("\n", " ")
 
 
 def _footnote(node: SyntaxTreeNode, ctx: Context) -> str:
@@ -354,7 +375,7 @@ def heading(kind: str, block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
 def text(source: str, node: SyntaxTreeNode, ctx: Context) -> str:
     """A title or caption: inline Markdown that stands in an argument or an option."""
     tree = SyntaxTreeNode(ctx.parser.parseInline(source, {"references": dict(ctx.references)}))
-    return render_inline(tree.children[0], replace(ctx, line=ctx.at(node) - 1))
+    return render_inline(tree.children[0], replace(ctx, line=ctx.at(node) - 1)) + _note(tree)
 
 
 def quote(body: str) -> str:
@@ -411,7 +432,7 @@ def _list_table(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
     if not int(block.options.get("header-rows", 0)):
         rows.insert(0, [""] * len(rows[0]))
     title = f"**{text(block.argument, node, ctx)}**" if block.argument else ""
-    return join([title, table(rows, [""] * len(rows[0]))])
+    return join([title, table(rows, [""] * len(rows[0])), _note(lists[0]).strip()])
 
 
 def italic(line: str) -> str:
@@ -534,6 +555,10 @@ def _role(node: SyntaxTreeNode, ctx: Context) -> str:
     ctx.fail(node, f"the converter does not know the role {{{name}}}")
 
 
+# Set `bibtex_cite_id: "cite-{key}"` for anchors that stay: docutils' own (id22) move with every new reference.
+BIBLIOGRAPHY = "chapters/bibliography"
+
+
 def _cite(keys: str, textual: bool, node: SyntaxTreeNode, ctx: Context) -> str:
     links = []
     for key in (key.strip() for key in keys.split(",")):
@@ -541,15 +566,14 @@ def _cite(keys: str, textual: bool, node: SyntaxTreeNode, ctx: Context) -> str:
             ctx.fail(node, f"no reference has the key {key!r}")
         author, year = ctx.authors[key]
         said = f"{author} ({year})" if textual else f"{author}, {year}"
-        links.append(f"[{said}]({ctx.repository.page('chapters/bibliography')})")
+        entry = find(ctx.labels, f"cite-{key}", BIBLIOGRAPHY)
+        anchor = f"#{entry.anchor}" if entry is not None and entry.doc == BIBLIOGRAPHY else ""
+        links.append(f"[{said}]({ctx.repository.page(BIBLIOGRAPHY)}{anchor})")
     return ", ".join(links) if textual else f"({'; '.join(links)})"
 
 
 def _glue(content: str, node: SyntaxTreeNode, ctx: Context) -> str:
     path, _, key = content.rpartition("::")
-    if key.startswith("measured-"):
-        # Differs from machine to machine: a twin would never be the same twice.
-        return "*(measured: run the cell above)*"
     doc = _beside(path.removesuffix(".md"), ctx) if path else ctx.doc
     try:
         return ctx.glued(doc, key)

@@ -23,7 +23,7 @@ import myst
 import nbformat
 import yaml
 from jupyter_cache import get_cache
-from labels import Labels, read_labels
+from labels import Labels, find, read_labels
 from myst import Context, ConversionError
 from myst_nb.core.read import is_myst_markdown_notebook, read_myst_markdown_notebook
 from myst_nb.core.variables import format_plain_text
@@ -107,7 +107,8 @@ def _authors(entry: Any) -> str:
     names = [" ".join(str(part.render_as("text")) for part in name) for name in parts]
     if not names:
         return str(entry.rich_fields["title"].render_as("text"))
-    return " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
+    # BibTeX's "and others" stands for the authors that an entry leaves out.
+    return " and ".join(names) if len(names) < 3 and "others" not in names else f"{names[0]} et al."
 
 
 # Cells ------------------------------------------------------------
@@ -162,6 +163,8 @@ def body(chapter: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.Note
                         yield _markdown(myst.join(blocks))
                         blocks = []
                     blocks.append(gated_exercise(gate, node, here) or myst.render_block(node, here))
+                    if blocks[-1] == "## Exercises":
+                        blocks.append(where_solutions_are(chapter, here))
             if text := myst.join(blocks):
                 yield _markdown(text)
         elif cell.cell_type == "code":
@@ -171,6 +174,15 @@ def body(chapter: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.Note
             here.fail(None, f"a notebook has no use for a {cell.cell_type} cell")
     if solution:
         ctx.fail(None, "{solution-start} without {solution-end}")
+
+
+def where_solutions_are(chapter: nbformat.NotebookNode, ctx: Context) -> str:
+    """The line under the heading of the exercises; '' when there is none, or nothing is solved."""
+    page = find(ctx.labels, "exercises", ctx.doc)
+    solved = any("{solution" in cell.source for cell in chapter.cells if cell.cell_type == "markdown")
+    if not solved or page is None or page.doc != ctx.doc:
+        return ""
+    return f"Solutions: below each exercise on [the page]({ctx.repository.page(ctx.doc)}#{page.anchor})."
 
 
 def gated_exercise(gate: myst.Block | None, node: Any, ctx: Context) -> str:
@@ -228,7 +240,12 @@ def make_twins(book: Book, chapters: Iterable[str] = ()) -> dict[str, str]:
     for doc in wanted:
         glued(doc)  # a chapter that is not executed as it stands has no twin, whether it glues or not
     labels = read_labels(book.root / "_build" / "html", book.documents)
-    twins = ((doc, make_twin(book, doc, labels, lambda page, key: glued(page)[key])) for doc in wanted)
+
+    def printed(doc: str, key: str) -> str:
+        value = glued(doc)[key]
+        return myst.MEASURED if myst.measured(key) else value
+
+    twins = ((doc, make_twin(book, doc, labels, printed)) for doc in wanted)
     return {twin_path(doc): write(twin) for doc, twin in twins}
 
 

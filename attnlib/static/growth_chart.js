@@ -31,7 +31,7 @@
     words.cheaper = now.core < now.recurrent ? "the attention core" : "the recurrent layer";
     words.core_ratio = three(now.core / now.recurrent);
     words.attention_ratio = three(now.attention / now.recurrent);
-    words.share = three(100 * now.softmax / now.core) + " %";
+    words.share = three(100 * now.softmax / now.core) + "%";
     const names = set.curves.map(curve => ({curve, end: y(formula[curve](n1, d, h))}));
     names.sort((a, b) => a.end - b.end);
     names.forEach((name, i) => {
@@ -50,6 +50,8 @@
     const crossing = one(".crossing");
     crossing.setAttribute("cx", x(now.recurrent_n).toFixed(1));
     crossing.setAttribute("cy", y(formula.recurrent(now.recurrent_n, d, h)).toFixed(1));
+    for (const part of [crossing, one(".ring")]) // where they meet beyond the axes there is no ring
+      part.toggleAttribute("data-beyond", now.recurrent_n < n0 || now.recurrent_n > n1);
     one("desc").textContent = fill(set.description, words);
     one("output.verdict").textContent = fill(set.sentence, words);
   };

@@ -8,22 +8,32 @@
     "main .cell_output .output": "Output that scrolls sideways",
     "main .pst-scrollable-table-container": "Table that scrolls sideways",
     "main div.math mjx-container": "Formula that scrolls sideways",
+    "main .results-scroll, main .growth-chart .numbers": null, // they have a name and take the focus as they are
   };
 
   const scrolls = (box) =>
     box.scrollWidth > box.clientWidth + 1 && ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
 
+  // Where a box stands between its ends; the sheet lets it fade where it goes on.
+  const markEnd = (box) => {
+    const left = box.scrollLeft > 1;
+    const right = box.scrollLeft + box.clientWidth < box.scrollWidth - 1;
+    box.dataset.scrolls = left && right ? "middle" : left ? "end" : "start";
+  };
+
   const markBoxes = () =>
     Object.entries(BOXES).forEach(([selector, label]) =>
       document.querySelectorAll(selector).forEach((box) => {
         if (scrolls(box) && !box.querySelector("[data-scrolls]")) {
-          box.dataset.scrolls = "";
+          if (!("scrolls" in box.dataset)) box.addEventListener("scroll", () => markEnd(box), { passive: true });
+          markEnd(box);
+          if (!label) return;
           box.setAttribute("tabindex", "0");
           box.setAttribute("role", "group");
           box.setAttribute("aria-label", label);
         } else if ("scrolls" in box.dataset && !scrolls(box)) {
           delete box.dataset.scrolls;
-          ["tabindex", "role", "aria-label"].forEach((name) => box.removeAttribute(name));
+          if (label) ["tabindex", "role", "aria-label"].forEach((name) => box.removeAttribute(name));
         }
       }),
     );
@@ -52,6 +62,26 @@
       box.open = box.dataset.wasOpen === "true";
     });
   };
+
+  // An excerpt that search shows has no mathematics set: write it in plain signs instead of raw TeX.
+  const SIGNS = {
+    infty: "∞", times: "×", cdot: "·", le: "≤", leq: "≤", ge: "≥", geq: "≥", approx: "≈", sqrt: "√", sum: "Σ",
+    Theta: "Θ", Omega: "Ω", epsilon: "ε", varepsilon: "ε", alpha: "α", beta: "β", lambda: "λ", to: "→", in: "∈",
+    top: "T", dots: "…", ldots: "…", log: "log", exp: "exp", max: "max", min: "min",
+  };
+  const plain = (tex) =>
+    tex
+      .replace(/\\begin\{.*?\}|\\end\{.*?\}|\\[,;:!]|\\\\|&/g, " ")
+      .replace(/\\[td]?frac\{([^{}]*)\}\{([^{}]*)\}/g, "$1/$2")
+      .replace(/\\([A-Za-z]+) ?/g, (_, name) => SIGNS[name] ?? "")
+      .replace(/[{}\\$]/g, "");
+  const searchInWords = () => {
+    if (typeof Search === "undefined" || !Search.htmlToText) return;
+    const original = Search.htmlToText;
+    Search.htmlToText = (...given) =>
+      original(...given).replace(/\\\((.*?)\\\)|\\\[(.*?)\\\]/gs, (_, inline, block) => plain(inline ?? block));
+  };
+  if (document.querySelector("#search-results")) searchInWords();
 
   const start = () => {
     openTarget();

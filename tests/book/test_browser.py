@@ -102,6 +102,26 @@ def test_mathematics_is_there(running: Browser, site: str, math_page: str) -> No
         assert containers >= len(re.findall(r'class="math notranslate', source)) > 0
 
 
+def test_what_scrolls_shows_where_it_goes_on(running: Browser, site: str) -> None:
+    """On a phone wide tables and code fade at the end that hides something; captions stay in sight."""
+    name = containing('class="results-scroll')[0]
+    with context(running, "light", PHONE) as opened, visit(opened, site, name) as seen:
+        for kind in (".results-scroll", "pre"):
+            box = seen.page.locator(f"main {kind}[data-scrolls=start]").first
+            shade = "box => getComputedStyle(box).maskImage"
+            before = box.evaluate(shade)
+            assert "gradient" in before
+            handle = box.element_handle()
+            assert handle
+            handle.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+            seen.page.wait_for_function("box => box.dataset.scrolls === 'end'", arg=handle)
+            assert "gradient" in handle.evaluate(shade) != before
+        for caption in seen.page.locator("main .results-caption").all():
+            assert caption.evaluate(
+                "p => p.getBoundingClientRect().right <= innerWidth && !p.closest('[data-scrolls]')"
+            )
+
+
 def test_sidebar_on_a_phone(running: Browser, site: str) -> None:
     """The table of contents opens by keyboard on a phone, and axe is content with it."""
     with context(running, "light", PHONE) as opened, visit(opened, site, "index.html") as seen:
@@ -124,6 +144,9 @@ def test_search(running: Browser, site: str) -> None:
         first.wait_for(timeout=10_000)
         assert re.search(r"\.html", first.get_attribute("href") or "")
         page.wait_for_function("document.querySelector('#search-results .search-summary')?.textContent.trim()")
+        page.wait_for_function("document.querySelectorAll('#search-results li p.context').length > 2")
+        excerpts = page.locator("#search-results li p.context").all_inner_texts()
+        assert [text for text in excerpts if "\\" in text] == []
         assert [*axe(page), *sideways(page), *seen.problems] == []
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -456,6 +457,55 @@ def test_check_pages_looks_into_style_sheets(book: Path) -> None:
 
 def test_the_book_itself(html: Path, root: Path) -> None:
     assert tool("check_pages").check(root, html) == []
+
+
+def test_pages_say_nothing_of_the_day_and_lead_to_no_empty_index(good: Path) -> None:
+    html = good / "_build" / "html"
+    assert {page.name for page in html.glob("*.html")} == {"index.html", "search.html"}
+    for page in html.rglob("*.html"):
+        text = page.read_text()
+        assert "last-update" not in text, page
+        assert "Last updated" not in text, page
+        assert "genindex" not in text, page
+
+
+def test_titles_and_icon(good: Path) -> None:
+    html = good / "_build" / "html"
+    titles = {"index": "The Cost of Attention", "search": "Search — The Cost of Attention"}
+    for name, title in {**titles, "chapters/one": "A chapter — The Cost of Attention"}.items():
+        soup = BeautifulSoup((html / f"{name}.html").read_text(), "html.parser")
+        assert soup.title
+        assert soup.title.get_text() == title
+        icon = soup.select_one("link[rel=icon]")
+        assert icon
+        assert (html / name).parent.joinpath(str(icon["href"])).is_file()
+
+
+def test_punctuation_stays_with_its_formula(good: Path) -> None:
+    soup = BeautifulSoup((good / "_build" / "html" / "chapters" / "one.html").read_text(), "html.parser")
+    (formula,) = soup.select("main span.math")
+    assert formula.parent
+    assert formula.parent.get_text() == "\\(x^2\\),"
+    assert "unbroken" in (formula.parent.get("class") or [])
+
+
+def test_references_are_labelled_as_the_text_cites_them(html: Path) -> None:
+    references = BeautifulSoup((html / "chapters" / "bibliography.html").read_text(), "html.parser").select(
+        ".citation"
+    )
+    labels = [entry.select(".label")[0].get_text().strip("[]") for entry in references]
+    assert {"Vaswani et al., 2017", "Alman and Song, 2023", "Duman Keles et al., 2023"} <= set(labels)
+    assert len(set(labels)) == len(labels)
+    for entry in references:
+        assert "others" not in entry.get_text(), entry
+        assert entry.select_one('p a[href^="https://"]'), entry
+
+
+def test_status_in_words(html: Path) -> None:
+    soup = BeautifulSoup((html / "chapters" / "status.html").read_text(), "html.parser")
+    rows = [[cell.get_text(strip=True) for cell in row.select("td")] for row in soup.select("main tbody tr")]
+    assert "The derivation" in [row[0] for row in rows]
+    assert {row[-1] for row in rows} == {"passed"}
 
 
 # --- The environments that the Makefile makes -----------------------------------------------------------------------

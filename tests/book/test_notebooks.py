@@ -31,6 +31,7 @@ RAW = re.compile(r"\{[a-zA-Z][\w:.+-]*\}`|^\s*(?:> ?)*(?::{3,}|`{3,}\s*\{|~{3,}\
 FORK = "https://github.com/Fork-Org/fork-book"
 SITE = "https://fork-org.github.io/fork-book/"
 HERE = f"{SITE}chapters/here.html"
+NOTE = " *(… stands for what the cell above prints on your machine.)*"
 FILES = "https://raw.githubusercontent.com/Fork-Org/fork-book/trunk/"
 
 
@@ -75,8 +76,8 @@ def test_twin_opens_with_title_links_and_install(twin: nbformat.NotebookNode) ->
     "text",
     [
         "> **In this chapter**\n>\n> - count",
-        f"([Vaswani et al., 2017]({SITE}chapters/bibliography.html)) compares",
-        f"[Milakov and Gimelshein (2018)]({SITE}chapters/bibliography.html) and others",
+        f"([Vaswani et al., 2017]({SITE}chapters/bibliography.html",
+        f"[Milakov and Gimelshein (2018)]({SITE}chapters/bibliography.html",
         f"see [Elsewhere]({SITE}chapters/other.html#sec-elsewhere)",
         f"[this section]({SITE}chapters/sample.html#sec-counting)",
         f"[Another page]({SITE}chapters/other.html), [Elsewhere]",
@@ -87,7 +88,7 @@ def test_twin_opens_with_title_links_and_install(twin: nbformat.NotebookNode) ->
         f"[(3)]({SITE}chapters/other.html#equation-eq-core) is elsewhere",
         f"[Theorem 1]({SITE}chapters/sample.html#thm-square) uses\n[Definition 1]",
         "$d = 768$ the core needs 805,306,368 operations. Doubling $n$ quadruples it\n(a ratio of 4).",
-        "One run took *(measured: run the cell above)* s.",
+        "One run took … s, and\n… of memory. *(… stands for what the cell above prints on your machine.)*",
         "> **Takeaway**\n>\n> The core needs 805,306,368 operations",
         "> **Theorem 1 (Doubling)**\n>\n> For every $d$",
         "> $$c(2n) = 4 \\cdot 4 n^2 d = 4\\,c(n).$$",
@@ -100,6 +101,7 @@ def test_twin_opens_with_title_links_and_install(twin: nbformat.NotebookNode) ->
         "```python\nunexecuted",
         "> - **A.** It doubles.\n> - **B.** It quadruples.\n>\n> <details><summary>Answer</summary>\n>\n> **B**",
         "> **A, B**\n",
+        f"## Exercises\n\nSolutions: below each exercise on [the page]({SITE}chapters/sample.html#exercises).\n\n> ",
         "> **Exercise 1 (Width)**\n>\n> What does",
         "**Exercise 2 (Measure)**\n\nCount the operations",
     ],
@@ -223,7 +225,7 @@ def context(**changes: Any) -> myst.Context:
         "repository": make_repository(FORK, "trunk"),
         "labels": labels,
         "authors": {"key": ("Ada", "1843")},
-        "glued": lambda doc, key: {"a": "1,024"}[key],
+        "glued": lambda doc, key: {"a": "1,024", "measured-m": "…"}[key],
     }
     return myst.Context(**(settings | changes))
 
@@ -241,6 +243,10 @@ def context(**changes: Any) -> myst.Context:
         ("[code](../attnlib/count.py)", f"[code]({FORK}/blob/trunk/attnlib/count.py)"),
         ("{cite}`key` {glue:text}`a`", f"([Ada, 1843]({SITE}chapters/bibliography.html)) 1,024"),
         ("{glue:text}`other.md::a`", "1,024"),
+        ("{glue:text}`measured-m` s, {glue:text}`other.md::measured-m`.\n\nb", f"… s, ….{NOTE}\n\nb"),
+        ("- {glue:text}`measured-m` s\n- b", f"- … s{NOTE}\n- b"),
+        ("| a | b |\n|---|---|\n| {glue:text}`measured-m` | {glue:text}`measured-m` |",
+         f"| a | b |\n| --- | --- |\n| … | … |\n\n{NOTE.strip()}"),
         ("![alt](../x.png)", f"![alt]({FILES}x.png)"),
         ("$$\na\n$$\n\n- b\n\n  $$\n  c\n  d\n  $$", "$$\na\n$$\n\n- b\n\n  $$c d$$"),
         ("\\begin{align*}\na &= b\n\\end{align*}", "$$\n\\begin{aligned}\na &= b\n\\end{aligned}\n$$"),
@@ -280,6 +286,8 @@ def test_conversion(source: str, converted: str) -> None:
         ("[x](other.md#absent)", 1, "absent"),
         ("{cite:p}`nobody`", 1, "nobody"),
         ("a\n\n{glue:text}`b`", 3, "glues 'b'"),
+        ("{glue:text}`measured-b`", 1, "glues 'measured-b'"),
+        ("a\n\n## {glue:text}`measured-m` s", 3, "a measured number in a heading"),
         ("{glue:figure}`b`", 1, "{glue:figure}"),
         ("```{code-cell}\n1\n```", 1, "{code-cell}"),
         ("```{figure} x.png\nA caption.\n```", 1, "without :alt:"),
@@ -295,6 +303,37 @@ def test_unknown_construct_is_an_error(source: str, line: int, message: str) -> 
         myst.render(source, context())
     assert str(caught.value).startswith(f"chapters/here.md:{line}: ")
     assert message in str(caught.value)
+
+
+def test_citation_leads_to_its_entry_where_the_page_has_an_anchor_for_it() -> None:
+    page = "chapters/bibliography"
+    labels = {"cite-key": (Target(page, "cite-key", ""),), "cite-other": (Target("chapters/here", "cite-other", ""),)}
+    ctx = context(labels=labels, authors={"key": ("Ada", "1843"), "other": ("Bob", "1900")})
+    there = f"{SITE}{page}.html"
+    assert myst.render("{cite:t}`key,other`", ctx) == f"[Ada (1843)]({there}#cite-key), [Bob (1900)]({there})"
+
+
+def test_authors_as_a_citation_has_them(tmp_path: Path) -> None:
+    entries = {
+        "a": "Ada, A.",
+        "b": "Ada, A. and Bob, B.",
+        "c": "Ada, A. and Bob, B. and Eve, E.",
+        "d": "Ada, A. and others",
+    }
+    text = "\n".join(
+        f"@misc{{{key}, author = {{{who}}}, title = {{T}}, year = 1900}}" for key, who in entries.items()
+    )
+    (tmp_path / "references.bib").write_text(text)
+    names = ["Ada", "Ada and Bob", "Ada et al.", "Ada et al."]
+    assert [author for author, _ in notebooks.read_authors(tmp_path).values()] == names
+
+
+def test_nothing_is_said_of_solutions_where_there_are_none() -> None:
+    chapter = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("## Exercises\n\nThink.")])
+    here = context(labels={"exercises": (Target("chapters/here", "exercises", "Exercises"),)})
+    assert notebooks.where_solutions_are(chapter, here) == ""
+    chapter.cells[0].source += "\n\n```{solution} ex\nx\n```"
+    assert f"({HERE}#exercises)" in notebooks.where_solutions_are(chapter, here)
 
 
 @pytest.mark.parametrize(

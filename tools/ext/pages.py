@@ -7,11 +7,20 @@ Each part mends one thing that the stock theme and extensions get wrong and says
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from functools import cache
 from typing import Any
 
+import pybtex.plugin
 from docutils import nodes
-from myst_nb.sphinx_ import HideCodeCellNode
+from myst_nb.core.execute.base import ExecutionResult
+from myst_nb.ext.execution_tables import ExecutionStatsNode
+from myst_nb.sphinx_ import HideCodeCellNode, NbMetadataCollector
+from pybtex.database import Entry
+from pybtex.style.formatting.plain import Style as PlainStyle
+from pybtex.style.labels import BaseLabelStyle
+from pybtex.style.template import FieldIsMissing, field, href, join, sentence
+from pybtex.style.template import node as template
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.writers.html5 import HTML5Translator
@@ -91,6 +100,136 @@ class MathsInReferences(SphinxPostTransform):
                     self.env.get_domain("math").data["has_equations"][self.env.docname] = True
 
 
+@template
+def _names(children: Any, context: dict[str, Any], role: str) -> Any:
+    """Template of pybtex: the persons of a role, "et al." for those that the entry leaves out."""
+    persons = context["entry"].persons.get(role)
+    if not persons:
+        raise FieldIsMissing(role, context["entry"])
+    written = [context["style"].format_name(person) for person in persons if str(person) != "others"]
+    if len(written) < len(persons):
+        return join(sep=" ")[join(sep=", ")[written], "et al."].format_data(context)
+    return join(sep=", ", sep2=" and ", last_sep=", and ")[written].format_data(context)
+
+
+class AuthorYear(BaseLabelStyle):
+    """Label a reference as the text cites it: "Vaswani et al., 2017"."""
+
+    def format_labels(self, sorted_entries: list[Entry]) -> Any:
+        """Yield one label for each entry."""
+        for entry in sorted_entries:
+            last = [" ".join([*p.prelast_names, *p.last_names]) for p in entry.persons["author"]]
+            names = " and ".join(last) if len(last) < 3 and "others" not in last else f"{last[0]} et al."
+            yield f"{_plain_tex(names)}, {entry.fields['year']}"
+
+
+def _plain_tex(text: str) -> str:
+    from pybtex.richtext import Text
+
+    return str(Text.from_latex(text))
+
+
+class BookStyle(PlainStyle):
+    """The plain style of references, with a title that links to the paper instead of a bare address."""
+
+    default_label_style = AuthorYear
+
+    def format_names(self, role: str, as_sentence: bool = True) -> Any:
+        """Write "et al." for the authors that the entry leaves out."""
+        return sentence[_names(role)] if as_sentence else _names(role)
+
+    def format_title(self, e: Entry, which_field: str, as_sentence: bool = True) -> Any:
+        """Write the title as its author did, as a link where there is an address."""
+        title = field(which_field)
+        address = e.fields.get("url") or (f"https://doi.org/{e.fields['doi']}" if "doi" in e.fields else None)
+        linked = href(address)[title] if address else title
+        return sentence[linked] if as_sentence else linked
+
+    def format_web_refs(self, e: Entry) -> Any:
+        """Write no addresses: the title is the link."""
+        return join[""]
+
+
+class FormulaAndPoint(SphinxPostTransform):
+    """Keep a formula and the punctuation that touches it on one line: MathJax lets a line end between them."""
+
+    default_priority = 210
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Wrap every short formula of the page that punctuation touches."""
+        for formula in list(self.document.findall(nodes.math)):
+            if len(formula.astext()) > 40:  # a long one must be free to use the whole line
+                continue
+            place = formula.parent.index(formula)
+            siblings = formula.parent.children
+            before = siblings[place - 1] if place else None
+            after = siblings[place + 1] if place + 1 < len(siblings) else None
+            opening = re.search(r"[(\[“‘]+$", before) if isinstance(before, nodes.Text) else None
+            closing = re.match(r"[.,;:!?)\]”’…]+", after) if isinstance(after, nodes.Text) else None
+            if not opening and not closing:
+                continue
+            box = nodes.inline(classes=["unbroken"])
+            formula.parent.replace(formula, box)
+            if opening:
+                box += nodes.Text(opening[0])
+                box.parent.replace(before, nodes.Text(before[: opening.start()]))
+            box += formula
+            if closing:
+                box += nodes.Text(closing[0])
+                box.parent.replace(after, nodes.Text(after[closing.end() :]))
+
+
+class SingleLines(SphinxPostTransform):
+    """Mark printed output of one line, which may be broken; the columns of several lines must stay aligned."""
+
+    default_priority = 210
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Mark the outputs of the page."""
+        for block in self.document.findall(nodes.literal_block):
+            if {"stream", "text_plain"} & set(block["classes"]) and "\n" not in block.astext().strip():
+                block["classes"].append("single-line")
+
+
+class ExecutionTable(SphinxPostTransform):
+    """Write the table of executed chapters with their titles, and in words.
+
+    MyST-NB's own has file names, and a picture for the result, which needs a font that not every machine has.
+    """
+
+    default_priority = 7  # before MyST-NB writes its own (8)
+
+    def run(self, **kwargs: Any) -> None:
+        """Replace every place for a table."""
+        for node in list(self.document.findall(ExecutionStatsNode)):
+            found = NbMetadataCollector.get_doc_data(self.env)
+            order = {name: i for i, name in enumerate(self.env.toctree_includes.get(self.config.root_doc, []))}
+            names = sorted((name for name in found if found[name].get("exec_data")), key=lambda n: order.get(n, -1))
+            rows = [_execution_row(self, name, found[name]["exec_data"]) for name in names]
+            node.replace_self(_table(["Chapter", "Last run", "Seconds", "Result"], rows))
+
+
+def _execution_row(transform: SphinxPostTransform, name: str, ran: ExecutionResult) -> list[nodes.Node]:
+    document, builder = transform.env.docname, transform.app.builder
+    title = nodes.reference("", "", internal=True, refuri=builder.get_relative_uri(document, name))
+    title += nodes.Text(transform.env.titles[name].astext())
+    when = datetime.fromtimestamp(ran["mtime"]).strftime("%Y\N{NON-BREAKING HYPHEN}%m\N{NON-BREAKING HYPHEN}%d %H:%M")
+    seconds = "" if ran["runtime"] is None else f"{ran['runtime']:.1f}"
+    return [title, nodes.Text(when), nodes.Text(seconds), nodes.Text("passed" if ran["succeeded"] else "failed")]
+
+
+def _table(head: list[str], rows: list[list[nodes.Node]]) -> nodes.table:
+    def row(cells: list[nodes.Node]) -> nodes.row:
+        return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells))
+
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in head), cols=len(head))
+    group += nodes.thead("", row([nodes.Text(text) for text in head]))
+    group += nodes.tbody("", *(row(cells) for cells in rows))
+    return nodes.table("", group, classes=["colwidths-auto"])
+
+
 def _visit_dropdown(self: HTML5Translator, node: details_box) -> None:
     self.body.append(self.starttag(node, "details"))
 
@@ -154,6 +293,7 @@ def _name_sidebar(app: Sphinx, page: str, template: str, context: dict[str, Any]
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the overrides, the style and the script."""
     _drop_unwanted(app)
+    pybtex.plugin.register_plugin("pybtex.style.formatting", "book", BookStyle)
     app.add_node(details_box, html=(_visit_dropdown, _depart_dropdown))
     app.add_node(details_title, html=(_visit_title, _depart_title))
     app.add_node(HideCodeCellNode, override=True, html=(_visit_hidden_cell, _depart_dropdown))
@@ -161,6 +301,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_post_transform(NativeDropdowns)
     app.add_post_transform(UniqueIds)
     app.add_post_transform(MathsInReferences)
+    app.add_post_transform(FormulaAndPoint)
+    app.add_post_transform(SingleLines)
+    app.add_post_transform(ExecutionTable)
     app.connect("html-page-context", _name_sidebar, priority=900)  # after the theme has put its function there
     app.add_css_file("book.css", priority=900)  # last, to win over sheets of equal weight
     app.add_js_file("book.js", loading_method="defer")
