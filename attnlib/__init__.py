@@ -8,6 +8,7 @@ from attnlib.attention import (
     multihead_attention,
 )
 from attnlib.feedforward import feed_forward, init_feed_forward
+from attnlib.flash import flash_attention
 
 __all__ = [
     "attention",
@@ -16,6 +17,7 @@ __all__ = [
     "cost",
     "count",
     "feed_forward",
+    "flash_attention",
     "init_feed_forward",
     "init_multihead_attention",
     "multihead_attention",

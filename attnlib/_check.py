@@ -68,6 +68,21 @@ def boolean_mask(function: str, mask: Any, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{function}: mask: expected a shape that broadcasts to {shape}, got {mask.shape}")
 
 
+def lengths(function: str, value: Any, lead: tuple[int, ...]) -> None:
+    """Raise unless `value` is None or an array of integers that broadcasts to the leading axes `lead`."""
+    if value is None:
+        return
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise ValueError(f"{function}: lengths: expected an array of integers, got {type(value).__name__}")
+    if not jnp.issubdtype(value.dtype, jnp.integer):
+        raise ValueError(f"{function}: lengths: expected an array of integers, got {value.dtype}")
+    fits = len(value.shape) <= len(lead) and all(
+        a in (1, b) for a, b in zip(reversed(value.shape), reversed(lead), strict=False)
+    )
+    if not fits:
+        raise ValueError(f"{function}: lengths: expected a shape that broadcasts to {lead}, got {value.shape}")
+
+
 def flag(function: str, name: str, value: Any) -> None:
     """Raise unless `value` is a Python bool: it decides what is compiled, so it cannot be traced."""
     if not isinstance(value, bool):

@@ -68,6 +68,13 @@ def dense_softmax(q, k, v, *, causal=False, mask=None, scale=None):
 
 MECHANISMS = [
     Mechanism("attention", attnlib.attention, dense_softmax, attnlib.cost.attention, memory_exponent=2.0),
+    Mechanism(
+        "flash_attention",
+        attnlib.flash_attention,
+        dense_softmax,
+        attnlib.cost.flash_attention,
+        blocks=({"block_q": 1, "block_k": 1}, {"block_q": 3, "block_k": 4}, {"block_q": 4}, {"block_k": 2}),
+    ),
 ]
 
 each = pytest.mark.parametrize("mech", MECHANISMS, ids=lambda mech: mech.name)

@@ -9,6 +9,7 @@ import test_attention
 import test_cost
 import test_count
 import test_feedforward
+import test_flash
 
 import attnlib
 from attnlib import cost, count
@@ -23,7 +24,9 @@ FUNCTIONS = {
     for name in names
     if not name.startswith("_") and inspect.isfunction(getattr(module, name))
 }
-REFUSED = {bad[3] for module in (test_attention, test_feedforward, test_cost, test_count) for bad in module.BAD}
+REFUSED = {
+    bad[3] for module in (test_attention, test_feedforward, test_flash, test_cost, test_count) for bad in module.BAD
+}
 
 each = pytest.mark.parametrize("name", FUNCTIONS)
 
@@ -80,7 +83,10 @@ def test_every_argument_that_can_be_wrong_is_tested(name):
     """Randomness aside: each parameter of a function stands in its table of bad input."""
     fn = FUNCTIONS[name]
     refused = {
-        bad[0] for m in (test_attention, test_feedforward, test_cost, test_count) for bad in m.BAD if bad[3] is fn
+        bad[0]
+        for m in (test_attention, test_feedforward, test_flash, test_cost, test_count)
+        for bad in m.BAD
+        if bad[3] is fn
     }
     parameters = {
         n for n, p in inspect.signature(fn).parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)

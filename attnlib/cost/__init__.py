@@ -5,6 +5,7 @@ reduction of m numbers is m FLOPs.
 """
 
 from attnlib.cost.algebra import BYTES, Cost, Number, Step
+from attnlib.cost.flash import flash_attention
 from attnlib.cost.layers import (
     attention,
     feed_forward,
@@ -21,6 +22,7 @@ __all__ = [
     "Step",
     "attention",
     "feed_forward",
+    "flash_attention",
     "kv_cache",
     "multihead_attention",
     "transformer_layer",

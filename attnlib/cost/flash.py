@@ -1,0 +1,167 @@
+"""Blocks of tiled attention: which ones the kernel visits, and what visiting them costs. No JAX."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from attnlib.cost.algebra import Cost, Number, Step, itemsize, quotient, size, smallest
+
+
+def flash_attention(
+    n: Number,
+    d_k: Number,
+    *,
+    m: Number | None = None,
+    d_v: Number | None = None,
+    h: Number = 1,
+    h_kv: Number | None = None,
+    batch: Number = 1,
+    causal: bool = False,
+    window: int | None = None,
+    block_q: int | None = None,
+    block_k: int | None = None,
+    backward: bool = False,
+    dtype: Any = "float32",
+) -> Cost:
+    """Cost of `attnlib.flash_attention`: every block of scores that may hold a visible pair, forgotten at once.
+
+    With P pairs in the visited blocks: forward 2P(d_k + d_v) FLOPs in matrix products; backward 2P(3d_k + 2d_v)
+    more, one product of them the recomputed scores. Without blocks to skip P = hnm, and the total is 3.5 times
+    the forward pass.
+
+    Args:
+        n: queries.
+        d_k: width of a head's queries and keys.
+        m: keys; n by default.
+        d_v: width of a head's values; d_k by default.
+        h: query heads.
+        h_kv: key and value heads, a divisor of h; h by default.
+        batch: sequences.
+        causal: whether later keys are hidden: blocks that hold no visible pair are skipped.
+        window: as in the kernel: blocks outside are skipped. Needs n and m to be integers or arrays.
+        block_q: queries in a block; by default what the kernel takes on CPU.
+        block_k: keys in a block.
+        backward: add the gradients with respect to q, k and v.
+        dtype: of q, k, v and the output; scores and sums are float32 at least.
+
+    Returns:
+        A `Cost` with the steps "scores", "softmax" and "values". Bytes are those of a program that holds one
+        block in fast memory, and reads what a block needs again each time. For symbols P is exact for lengths
+        that are multiples of both blocks.
+
+    Raises:
+        ValueError: a size below 1 or not whole, heads that do not divide, an unknown dtype, symbols with a window.
+
+    Source: Dao et al. (2022), algorithm 1; loop order and the unscaled sums: Dao (2023), algorithm 1.
+
+    Example:
+        >>> flash_attention(8192, 64).matmul_flops / 8192**2
+        256.0
+        >>> flash_attention(8192, 64, causal=True, block_q=512, block_k=512).matmul_flops / 8192**2
+        136.0
+    """
+    name = "cost.flash_attention"
+    n, d_k = size(name, "n", n), size(name, "d_k", d_k)
+    m = n if m is None else size(name, "m", m)
+    d_v = d_k if d_v is None else size(name, "d_v", d_v)
+    h, batch = size(name, "h", h), size(name, "batch", batch)
+    h_kv = h if h_kv is None else size(name, "h_kv", h_kv)
+    quotient(name, "h_kv", h_kv, "h", h)
+    for flag, value in {"causal": causal, "backward": backward}.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}: {flag}: expected True or False, got {value!r}")
+    for argument, given in {"window": window, "block_q": block_q, "block_k": block_k}.items():
+        if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 1):
+            raise ValueError(f"{name}: {argument}: expected an integer of at least 1, got {given!r}")
+    narrow = itemsize(name, dtype)
+    wide = max(narrow, 4)
+
+    block_q, block_k = block_sizes(window, block_q, block_k)
+    visited, rows, columns = _visited(name, n, m, block_q, block_k, causal, window)
+    heads = batch * h
+    pairs, rows, columns = heads * visited, heads * rows, heads * columns
+    q, o, one = heads * n * d_k * narrow, heads * n * d_v * narrow, heads * n * wide
+    k, v = batch * h_kv * m * d_k * narrow, batch * h_kv * m * d_v * narrow
+    scores = Step("scores", 2 * pairs * d_k, bytes_read=q + columns * d_k * narrow)
+    # A pair: subtract the maximum, compare, exponential, sum. A row of a block: compare, rescale its d_v + 1 sums.
+    softmax = Step("softmax", 0, 3 * pairs + rows * (2 + d_v), pairs + rows)
+    values = Step("values", 2 * pairs * d_v, bytes_read=columns * d_v * narrow, bytes_written=o + 2 * one)
+    tile = smallest(n, block_q) * smallest(m, block_k) * wide
+    sums = (heads * n * (d_k + d_v + 2)) * wide
+    forward = Cost((scores, softmax, values), live=sums + 2 * tile, saved=q + k + v + o + 2 * one, path=1)
+    if not backward:
+        return forward
+    again = replace(scores, name="scores, again")
+    return replace(
+        forward,
+        steps=(
+            *forward.steps,
+            again,
+            Step("values, backward", 4 * pairs * d_v, bytes_read=2 * o + columns * d_v * narrow, bytes_written=v),
+            # p = exp(s − max), ds = p ∘ (dp − Σ do o).
+            Step("softmax, backward", 0, 3 * pairs + 3 * heads * n * d_v, pairs),
+            Step("scores, backward", 4 * pairs * d_k, bytes_read=q + columns * d_k * narrow, bytes_written=q + k),
+        ),
+        live=sums + heads * n * (d_k + d_v) * wide + 3 * tile,
+    )
+
+
+def block_sizes(window: int | None, block_q: int | None, block_k: int | None, device: str = "cpu") -> tuple[int, int]:
+    """Return block sizes, the given ones or what was fastest where it was measured: see `benchmarks/`."""
+    best_q, best_k = BLOCKS[
+        "window" if window is not None and window <= 512 else device if device in BLOCKS else "gpu"
+    ]
+    return best_q if block_q is None else block_q, best_k if block_k is None else block_k
+
+
+BLOCKS = {"cpu": (256, 256), "window": (128, 128), "gpu": (512, 512), "tpu": (512, 512)}
+"""Queries and keys in a block. Only the first two were measured."""
+
+
+@lru_cache(maxsize=256)
+def block_pairs(
+    n: int, m: int, block_q: int, block_k: int, causal: bool, window: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (query block, key block) pairs to visit: those whose every pair is visible, and the others.
+
+    Query i sees key j if low ≤ t < high with t = i + m − n − j: low = 0 if causal, high = window. The last block of
+    either side may reach past the end, and is not wholly visible then.
+
+    Example:
+        >>> whole, part = block_pairs(6, 6, 2, 3, True, None)
+        >>> whole.tolist(), part.tolist()
+        ([[1, 0], [2, 0]], [[0, 0], [1, 1], [2, 1]])
+    """
+    low = 0 if causal else -m - n if window is None else 1 - window
+    high = m + n if window is None else window
+    rows, columns = -(-n // block_q), -(-m // block_k)
+    i0, j0 = np.arange(rows)[:, None] * block_q, np.arange(columns)[None, :] * block_k
+    i1, j1 = np.minimum(i0 + block_q, n), np.minimum(j0 + block_k, m)
+    t_min, t_max = i0 + m - n - (j1 - 1), i1 - 1 + m - n - j0
+    visit = (t_max >= low) & (t_min < high)
+    whole = visit & (t_min >= low) & (t_max < high) & (i1 - i0 == block_q) & (j1 - j0 == block_k)
+    return np.argwhere(whole), np.argwhere(visit & ~whole)
+
+
+def _visited(
+    name: str, n: Number, m: Number, block_q: int, block_k: int, causal: bool, window: int | None
+) -> tuple[Number, Number, Number]:
+    """Count pairs, rows and columns of the visited blocks of one head."""
+    if hasattr(n, "free_symbols") or hasattr(m, "free_symbols"):
+        if window is not None or (causal and n != m):
+            raise ValueError(f"{name}: n: expected integers with window or with causal and m ≠ n, got {n}, {m}")
+        pairs = n * (n + max(block_q, block_k)) / 2 if causal else n * m
+        return pairs, pairs / block_k, pairs / block_q
+
+    def count(n: Number, m: Number) -> tuple[int, int, int]:
+        b_q, b_k = min(block_q, int(n)), min(block_k, int(m))
+        blocks = sum(map(len, block_pairs(int(n), int(m), b_q, b_k, causal, window)))
+        return blocks * b_q * b_k, blocks * b_q, blocks * b_k
+
+    if isinstance(n, np.ndarray) or isinstance(m, np.ndarray):
+        return tuple(np.vectorize(count, otypes=[float] * 3)(n, m))
+    return count(n, m)

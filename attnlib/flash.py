@@ -1,0 +1,352 @@
+"""Softmax attention in blocks with an online softmax and its own backward pass: exact, in memory linear in n."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from attnlib import _check
+from attnlib.cost.flash import block_pairs, block_sizes
+
+AnyArray = Array | np.ndarray
+
+
+def flash_attention(
+    q: Float[AnyArray, "*#b n d_k"],
+    k: Float[AnyArray, "*#b m d_k"],
+    v: Float[AnyArray, "*#b m d_v"],
+    *,
+    causal: bool = False,
+    mask: Bool[AnyArray, "..."] | None = None,
+    scale: float | Float[Array, ""] | None = None,
+    window: int | None = None,
+    lengths: Int[AnyArray, "..."] | None = None,
+    block_q: int | None = None,
+    block_k: int | None = None,
+    return_lse: bool = False,
+) -> Float[Array, "*b n d_v"] | tuple[Float[Array, "*b n d_v"], Float[Array, "*b n"]]:
+    """Compute `attention(q, k, v)` block by block, without ever holding the n × m scores.
+
+    o_i = Σ_j e^(s_ij − c_i) v_j / z_i,   z_i = Σ_j e^(s_ij − c_i),   c_i = max_j s_ij,   s_ij = scale · q_i·k_j
+
+    Three running numbers per query, (c, z, o·z), follow the blocks: a new maximum c' multiplies the
+    sums by e^(c − c'). The backward pass computes the scores again from q, k and the saved c and z. Blocks
+    in which `causal` and `window` leave no pair are not visited; `mask` and `lengths` hide pairs but save no work.
+
+    Args:
+        q: queries, shape (..., n, d_k), any floating dtype; leading axes broadcast as in `attention`.
+        k: keys, shape (..., m, d_k).
+        v: values, shape (..., m, d_v).
+        causal: query i sees key j only if j ≤ i + m − n.
+        mask: boolean, True = may attend, broadcastable to (..., n, m).
+        scale: factor of the scores; 1/√d_k by default.
+        window: query i sees key j only if |i + m − n − j| < window: with `causal`, the last `window` keys.
+        lengths: how many keys exist, integers broadcastable to the leading axes: keys from there on are hidden.
+        block_q: queries in a block; by default what was fastest on such a device.
+        block_k: keys in a block.
+        return_lse: also return log Σ_j e^(s_ij), which is differentiable too: two results over different keys merge
+            with it.
+
+    Returns:
+        Array (..., n, d_v) in v's dtype; with return_lse also an array (..., n), float32 or wider. A query that may
+        attend to nothing gets zeros with zero gradient, and −∞ as its log-sum. A NaN or infinity in q, k or v never
+        reaches an output or a gradient through a hidden pair; one that a query sees makes its whole output NaN.
+        Forward-mode differentiation is refused by JAX, as of every function with its own backward pass.
+
+    Raises:
+        ValueError: as `attention`; a window or block that is not a positive integer, lengths that are not integers
+            or do not broadcast.
+
+    Cost: `cost.flash_attention(n, d_k, …)`: 2P(d_k + d_v) FLOPs in matrix products for P pairs in visited blocks,
+        2P(3d_k + 2d_v) more for the backward pass; memory O(n) for both.
+
+    Source: Milakov and Gimelshein (2018); Rabe and Staats (2021); Dao et al. (2022), algorithms 1 and 4.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> q, k, v = jnp.ones((3, 1)), jnp.zeros((3, 1)), jnp.array([[0.0], [2.0], [4.0]])
+        >>> print(flash_attention(q, k, v, causal=True, block_q=2, block_k=2))  # running means
+        [[0.]
+         [1.]
+         [2.]]
+    """
+    lead = _check_arguments(q, k, v, causal, mask, scale, window, lengths, block_q, block_k, return_lse)
+    q, k, v = (jnp.asarray(x) for x in (q, k, v))
+    n, m = q.shape[-2], k.shape[-2]
+    b_q, b_k = block_sizes(window, block_q, block_k, jax.default_backend())
+    tiles = Tiles(n, m, min(b_q, n), min(b_k, m), causal, window)
+    wide = jnp.float64 if jnp.float64 in (q.dtype, k.dtype) else jnp.float32
+    factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, wide)
+    mask = None if mask is None else _lift(jnp.asarray(mask), len(lead) + 2)
+    lengths = None if lengths is None else _lift(jnp.asarray(lengths).astype(jnp.int32), len(lead))
+    q, k, v = (_lift(x, len(lead) + 2) for x in (q, k, v))
+    o, lse = _attend(tiles, lead, q, k, v, factor, mask, lengths)
+    return (o, lse) if return_lse else o
+
+
+class Tiles(NamedTuple):
+    """How one head is cut, and which pairs may meet as far as indices tell."""
+
+    n: int
+    m: int
+    block_q: int
+    block_k: int
+    causal: bool
+    window: int | None
+
+    def scan(self, body: Callable[..., Any], carry: Any, hidden: bool) -> Any:
+        """Run carry = body(carry, i, j, part) over the visited blocks; part: some of its pairs may be hidden."""
+        for pairs, part in zip(block_pairs(*self), (hidden, True), strict=True):
+            if len(pairs):
+                steps = jnp.asarray(pairs, jnp.int32)
+
+                def step(carry: Any, ij: Array, part: bool = part) -> tuple[Any, None]:
+                    return body(carry, ij[0], ij[1], part), None
+
+                carry, _ = jax.lax.scan(step, carry, steps)
+        return carry
+
+    def rows(self, x: Array, i: Array) -> Array:
+        """Return query block i of x. The last block ends at n, so it repeats rows, which `visible` hides."""
+        return jax.lax.dynamic_slice_in_dim(x, i * self.block_q, self.block_q)
+
+    def columns(self, x: Array, j: Array) -> Array:
+        """Return key block j of x."""
+        return jax.lax.dynamic_slice_in_dim(x, j * self.block_k, self.block_k)
+
+    def visible(self, i: Array, j: Array, mask: Array | None, length: Array | None) -> Array:
+        """Return which pairs of block (i, j) may meet, and have not met in a block before."""
+        first_i, first_j = i * self.block_q, j * self.block_k
+        row = jnp.minimum(first_i, self.n - self.block_q) + jnp.arange(self.block_q, dtype=jnp.int32)[:, None]
+        column = jnp.minimum(first_j, self.m - self.block_k) + jnp.arange(self.block_k, dtype=jnp.int32)[None, :]
+        past = row + (self.m - self.n) - column
+        seen = (row >= first_i) & (column >= first_j)
+        if self.causal:
+            seen &= past >= 0
+        if self.window is not None:
+            seen &= (past < self.window) & (past > -self.window)
+        if length is not None:
+            seen &= column < length
+        if mask is not None:
+            mask = mask if mask.shape[0] == 1 else self.rows(mask, i)
+            seen &= mask if mask.shape[1] == 1 else self.columns(mask.T, j).T
+        return seen
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _attend(
+    tiles: Tiles, lead: tuple[int, ...], q: Array, k: Array, v: Array, factor: Array, mask: Any, lengths: Any
+) -> tuple[Array, Array]:
+    q, k, v = _vary_alike((q, k, v), (q, k, v, factor, mask, lengths))
+    # The scale goes into q once, not into every score. A row with a bad number becomes NaN as a whole.
+    q = q.astype(factor.dtype) * factor
+    return _flash(tiles, lead, q + jnp.where(_bad(q), jnp.nan, 0).astype(q.dtype)[..., None], k, v, mask, lengths)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _flash(tiles: Tiles, lead: tuple[int, ...], *args: Any) -> tuple[Array, Array]:
+    """Attend in every head; args are q with the scale in it, k, v, the mask and the lengths."""
+    return _flash_forward(tiles, lead, *args)[0]
+
+
+def _flash_forward(
+    tiles: Tiles, lead: tuple[int, ...], *args: Any
+) -> tuple[tuple[Array, Array], tuple[Array | None, ...]]:
+    o, c, z = _each_head(partial(_head_forward, tiles), lead, args)
+    return (o, jnp.where(z != 0, c + jnp.log(z), -jnp.inf)), (*args, o, c, z)
+
+
+def _flash_backward(
+    tiles: Tiles, lead: tuple[int, ...], kept: tuple[Any, ...], gradients: tuple[Array, Array]
+) -> tuple[Array | None, ...]:
+    dq, dk, dv = _each_head(partial(_head_backward, tiles), lead, (*kept, *gradients), sums=3)
+    return dq, dk.astype(kept[1].dtype), dv.astype(kept[2].dtype), None, None
+
+
+_flash.defvjp(_flash_forward, _flash_backward)
+
+
+def _head_forward(
+    tiles: Tiles, q: Array, k: Array, v: Array, mask: Array | None, length: Array | None
+) -> tuple[Array, Array, Array]:
+    """Attend in one head, q (n, d_k), k (m, d_k), v (m, d_v): return o, the largest scores c and the sums z."""
+    bad = _bad(k) | _bad(v)
+
+    def body(carry: tuple[Array, ...], i: Array, j: Array, part: bool) -> tuple[Array, ...]:
+        c, z, o = (tiles.rows(x, i) for x in carry)
+        q_i, k_j, v_j = tiles.rows(q, i), tiles.columns(k, j).astype(q.dtype), tiles.columns(v, j).astype(q.dtype)
+        ill = tiles.columns(bad, j)
+        if part:
+            # 0 · NaN is NaN: a weight of zero does not hide a bad value, so it is replaced, and its key gets the NaN.
+            k_j, v_j = jnp.where(ill[:, None], jnp.nan, k_j), jnp.where(ill[:, None], 0, v_j)
+        s = q_i @ k_j.T
+        if part:
+            s = jnp.where(tiles.visible(i, j, mask, length), s, -jnp.inf)
+        top = jnp.maximum(c, s.max(axis=1))
+        p, shrink = jnp.exp(s - top[:, None]), jnp.exp(c - top)
+        z = z * shrink + p.sum(axis=1)
+        if not part:
+            z = z + jnp.where(ill.any(), jnp.nan, 0).astype(z.dtype)
+        o = o * shrink[:, None] + p @ v_j
+        new = (top, z, o)
+        return tuple(
+            jax.lax.dynamic_update_slice_in_dim(x, y, i * tiles.block_q, 0) for x, y in zip(carry, new, strict=True)
+        )
+
+    # The lowest number, not −∞: −∞ − (−∞) is NaN, and a block whose pairs are all hidden must add nothing.
+    lowest = jnp.full_like(q[:, 0], np.finfo(q.dtype).min)
+    start = (lowest, jnp.zeros_like(lowest), jnp.zeros_like(lowest, shape=(tiles.n, v.shape[-1])))
+    hidden = mask is not None or length is not None
+    c, z, o = tiles.scan(body, start, hidden)
+    return (o / jnp.where(z == 0, 1, z)[:, None]).astype(v.dtype), c, z
+
+
+def _head_backward(
+    tiles: Tiles,
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    length: Array | None,
+    o: Array,
+    c: Array,
+    z: Array,
+    do: Array,
+    dlse: Array,
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of q, k and v of one head, in the dtype of q."""
+    # With p = e^(s − c) / z: dv = pᵀ do and ds = p ∘ (do vᵀ − Σ do o + dlse). The 1 / z goes into do once.
+    z = jnp.where(z == 0, 1, z)
+    do = do.astype(q.dtype)
+    shift = ((do * o.astype(q.dtype)).sum(axis=1) - dlse) / z
+    do = do / z[:, None]
+    # A query with a bad number in its output or its gradient: NaN in its scores, nothing that 0 · NaN could spread.
+    ill_q = _bad(do) | ~jnp.isfinite(shift + c)
+    do, shift, c = jnp.where(ill_q[:, None], 0, do), jnp.where(ill_q, 0, shift), jnp.where(ill_q, jnp.nan, c)
+    bad = _bad(k) | _bad(v)
+
+    def body(carry: tuple[Array, ...], i: Array, j: Array, part: bool) -> tuple[Array, ...]:
+        q_i, do_i, shift_i, c_i = (tiles.rows(x, i) for x in (q, do, shift, c))
+        k_j, v_j = tiles.columns(k, j).astype(q.dtype), tiles.columns(v, j).astype(q.dtype)
+        p = jnp.exp(q_i @ k_j.T - c_i[:, None])
+        if part:
+            p = jnp.where(tiles.visible(i, j, mask, length), p, 0)
+            ill = tiles.columns(bad, j)[:, None]
+            q_i, k_j, v_j = _finite(q_i), jnp.where(ill, 0, k_j), jnp.where(ill, 0, v_j)
+        ds = p * (do_i @ v_j.T - shift_i[:, None])
+        dq, dk, dv = carry
+        dq = _add(dq, ds @ k_j, i * tiles.block_q)
+        dk = _add(dk, ds.T @ q_i, j * tiles.block_k)
+        return dq, dk, _add(dv, p.T @ do_i, j * tiles.block_k)
+
+    start = tuple(jnp.zeros_like(x, dtype=q.dtype) for x in (q, k, v))
+    dq, dk, dv = tiles.scan(body, start, mask is not None or length is not None)
+    return dq, dk, dv
+
+
+def _each_head(
+    fn: Callable[..., Any], lead: tuple[int, ...], args: tuple[Any, ...], sums: int = 0
+) -> tuple[Any, ...]:
+    """Run fn for each index of the leading axes; an axis of length 1 is shared, not repeated.
+
+    One after the other on CPU, whose caches hold the blocks of one head; all at once on other devices. The first
+    `sums` results are gradients of the first arguments: they are summed over the axes that those share.
+    """
+    if not lead:
+        return tuple(fn(*args))
+    own = [x is not None and x.shape[0] > 1 for x in args]
+    add = [i < sums and not own[i] for i in range(len(args))]
+
+    def run(xs: list[Array]) -> tuple[Array, ...]:
+        it = iter(xs)
+        heads = (next(it) if mine else None if x is None else x[0] for x, mine in zip(args, own, strict=True))
+        return _each_head(fn, lead[1:], tuple(heads), sums)
+
+    mapped = [x for x, mine in zip(args, own, strict=True) if mine]
+    if lead[0] == 1:
+        return tuple(x[None] for x in run([]))
+    if jax.default_backend() != "cpu":
+        return tuple(x.sum(0, keepdims=True) if a else x for x, a in zip(jax.vmap(run)(mapped), add, strict=False))
+
+    def step(total: list[Array], xs: list[Array]) -> tuple[list[Array], list[Array]]:
+        out, old = run(xs), iter(total)
+        return [next(old) + x for x, a in zip(out, add, strict=False) if a], [
+            x for x, a in zip(out, add, strict=False) if not a
+        ]
+
+    zeros = [jnp.zeros_like(x[0], dtype=args[0].dtype) for x, a in zip(args, add, strict=True) if a]
+    totals, stacks = (iter(x) for x in jax.lax.scan(step, zeros, mapped))
+    return tuple(next(totals)[None] if a else next(stacks) for a in add[: sums or 3])
+
+
+def _vary_alike(xs: tuple[Array, ...], among: tuple[Any, ...]) -> tuple[Array, ...]:
+    """Inside `jax.shard_map`, let xs differ between devices as soon as one of `among` does: loops ask for it."""
+
+    def axes(x: Array) -> frozenset[str]:
+        kind: Any = jax.typeof(x)
+        return frozenset(kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma)
+
+    every = frozenset().union(*(axes(x) for x in among if x is not None))
+    missing = [tuple(every - axes(x)) for x in xs]
+    lax: Any = jax.lax  # the name changed between the oldest JAX we promise and the newest
+    vary = partial(lax.pcast, to="varying") if hasattr(lax, "pcast") else lax.pvary
+    return tuple(vary(x, m) if m else x for x, m in zip(xs, missing, strict=True))
+
+
+def _add(x: Array, y: Array, start: Array) -> Array:
+    """Add y to the rows of x from `start` on, or to its last ones."""
+    old = jax.lax.dynamic_slice_in_dim(x, start, len(y))
+    return jax.lax.dynamic_update_slice_in_dim(x, old + y, start, 0)
+
+
+def _bad(x: Array) -> Array:
+    """Which rows of x hold a NaN or an infinity."""
+    return ~jnp.isfinite(x).all(axis=-1)
+
+
+def _finite(x: Array) -> Array:
+    return jnp.where(jnp.isfinite(x), x, 0)
+
+
+def _lift(x: Array, rank: int) -> Array:
+    """Add leading axes of length 1 up to `rank`."""
+    return x.reshape((1,) * (rank - x.ndim) + x.shape)
+
+
+def _check_arguments(
+    q: AnyArray,
+    k: AnyArray,
+    v: AnyArray,
+    causal: object,
+    mask: object,
+    scale: object,
+    window: object,
+    lengths: Any,
+    block_q: object,
+    block_k: object,
+    return_lse: object,
+) -> tuple[int, ...]:
+    """Check every argument and return the common leading axes."""
+    name = "flash_attention"
+    _check.floating(name, q=q, k=k, v=v)
+    _check.rank_at_least(name, 2, "(..., n, d)", q=q, k=k, v=v)
+    _check.same_axis(name, -1, "d_k", q=q, k=k)
+    _check.same_axis(name, -2, "m", k=k, v=v)
+    lead = _check.broadcastable(name, q=q.shape[:-2], k=k.shape[:-2], v=v.shape[:-2])
+    _check.flag(name, "causal", causal)
+    _check.flag(name, "return_lse", return_lse)
+    _check.scalar(name, "scale", scale)
+    _check.boolean_mask(name, mask, (*lead, q.shape[-2], k.shape[-2]))
+    _check.positive_int(
+        name,
+        **{a: x for a, x in {"window": window, "block_q": block_q, "block_k": block_k}.items() if x is not None},
+    )
+    _check.lengths(name, lengths, lead)
+    return lead
