@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import FULL, float64
 from jax.sharding import PartitionSpec
+from support import FULL, float64
 
 import attnlib
 from attnlib import attention, cost, count, flash_attention

@@ -111,7 +111,7 @@ def flash_attention(
 
 
 def block_sizes(window: int | None, block_q: int | None, block_k: int | None, device: str = "cpu") -> tuple[int, int]:
-    """Return block sizes, the given ones or what was fastest where it was measured: see `benchmarks/`."""
+    """Return block sizes: the given ones, or those that were fastest on a CPU with two cores; untried elsewhere."""
     best_q, best_k = BLOCKS[
         "window" if window is not None and window <= 512 else device if device in BLOCKS else "gpu"
     ]
