@@ -14,7 +14,7 @@ import attnlib
 from attnlib import cost, count
 from attnlib.cost import Cost, Step
 
-TRIALS = 2000 if FULL else 200
+TRIALS = 600 if FULL else 200
 
 
 def shape(*axes):
