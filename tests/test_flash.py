@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sympy
 from jax.sharding import PartitionSpec
 from support import FULL, float64
 
@@ -204,7 +205,6 @@ def test_flops_equal_the_model_and_the_blocks_that_matter(causal, window, n, m):
 
 
 def test_model_in_symbols_and_arrays():
-    sympy = pytest.importorskip("sympy")
     n = sympy.Symbol("n", positive=True, integer=True)
     for causal in (False, True):
         model = cost.flash_attention(n, 64, causal=causal, block_q=128, block_k=256, backward=True)
