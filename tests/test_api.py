@@ -10,23 +10,26 @@ import test_cost
 import test_count
 import test_feedforward
 import test_flash
+import test_train
 
 import attnlib
-from attnlib import cost, count
+from attnlib import cost, count, train
 
 FUNCTIONS = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module, names in (
         (attnlib, attnlib.__all__),
         (cost, cost.__all__),
-        (count, [n for n, x in vars(count).items() if getattr(x, "__module__", "") == count.__name__]),
+        *(
+            (module, [n for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__])
+            for module in (count, train)
+        ),
     )
     for name in names
     if not name.startswith("_") and inspect.isfunction(getattr(module, name))
 }
-REFUSED = {
-    bad[3] for module in (test_attention, test_feedforward, test_flash, test_cost, test_count) for bad in module.BAD
-}
+TABLES = (test_attention, test_cost, test_count, test_feedforward, test_flash, test_train)
+REFUSED = {bad[3] for module in TABLES for bad in module.BAD}
 
 each = pytest.mark.parametrize("name", FUNCTIONS)
 
@@ -82,12 +85,7 @@ def test_bad_input_is_tested(name):
 def test_every_argument_that_can_be_wrong_is_tested(name):
     """Randomness aside: each parameter of a function stands in its table of bad input."""
     fn = FUNCTIONS[name]
-    refused = {
-        bad[0]
-        for m in (test_attention, test_feedforward, test_flash, test_cost, test_count)
-        for bad in m.BAD
-        if bad[3] is fn
-    }
+    refused = {bad[0] for module in TABLES for bad in module.BAD if bad[3] is fn}
     parameters = {
         n for n, p in inspect.signature(fn).parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
