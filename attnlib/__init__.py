@@ -7,6 +7,7 @@ from attnlib.attention import (
     init_multihead_attention,
     multihead_attention,
 )
+from attnlib.calibrate import measure_device
 from attnlib.feedforward import feed_forward, init_feed_forward
 from attnlib.flash import flash_attention
 
@@ -20,5 +21,6 @@ __all__ = [
     "flash_attention",
     "init_feed_forward",
     "init_multihead_attention",
+    "measure_device",
     "multihead_attention",
 ]

@@ -338,9 +338,9 @@ def test_steps_by_name():
         C["score"]
     assert A["softmax"].flops == 5 * 25
     assert A["scores"] * 2 == dataclasses.replace(
-        A["scores"], matmul_flops=300, bytes_read=240, bytes_written=200, sequential=2
+        A["scores"], matmul_flops=300, bytes_read=240, bytes_written=200, sequential=2, allocated=200, calls=2
     )
-    assert repr(Step("up", matmul_flops=3)) == "Step('up', matmul_flops=3, sequential=1)"
+    assert repr(Step("up", matmul_flops=3)) == "Step('up', matmul_flops=3, sequential=1, calls=1)"
 
 
 def test_immutable():

@@ -5,6 +5,7 @@ reduction of m numbers is m FLOPs.
 """
 
 from attnlib.cost.algebra import BYTES, Cost, Number, Step
+from attnlib.cost.devices import ACCELERATORS, Curve, Device
 from attnlib.cost.flash import flash_attention
 from attnlib.cost.layers import (
     attention,
@@ -14,17 +15,24 @@ from attnlib.cost.layers import (
     transformer_layer,
     visible_pairs,
 )
+from attnlib.cost.roofline import Roofline, StepTime, roofline
 
 __all__ = [
+    "ACCELERATORS",
     "BYTES",
     "Cost",
+    "Curve",
+    "Device",
     "Number",
+    "Roofline",
     "Step",
+    "StepTime",
     "attention",
     "feed_forward",
     "flash_attention",
     "kv_cache",
     "multihead_attention",
+    "roofline",
     "transformer_layer",
     "visible_pairs",
 ]

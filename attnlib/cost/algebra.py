@@ -29,6 +29,9 @@ class Step:
     pick a maximum are FLOPs; moving, masking and converting numbers are not. Bytes are those of a program that
     runs the step on its own: reads its operands from memory and writes its result back.
 
+    A step is issued in `calls` equal parts, one after another: a loop over blocks makes many small ones, and a
+    device's rate depends on how much work a call holds.
+
     Attributes:
         name: what the step computes.
         matmul_flops: FLOPs in matrix products.
@@ -37,10 +40,12 @@ class Step:
         bytes_read: bytes read from memory.
         bytes_written: bytes written to memory.
         sequential: operations on whole arrays that must wait for one another.
+        allocated: bytes of results for which the program takes new memory, instead of writing over an operand.
+        calls: operations that the program issues one after another to do the step.
 
     Example:
         >>> Step("scores", matmul_flops=100) * 3
-        Step('scores', matmul_flops=300, sequential=3)
+        Step('scores', matmul_flops=300, sequential=3, calls=3)
     """
 
     name: str
@@ -50,6 +55,8 @@ class Step:
     bytes_read: Number = 0
     bytes_written: Number = 0
     sequential: Number = 1
+    allocated: Number = 0
+    calls: Number = 1
 
     __array_ufunc__ = None  # array * step is ours to compute, not NumPy's
 
@@ -71,7 +78,8 @@ class Step:
         return f"Step({', '.join([repr(self.name), *fields])})"
 
 
-COUNTS = ("matmul_flops", "other_flops", "transcendentals", "bytes_read", "bytes_written", "sequential")
+SHOWN = ("matmul_flops", "other_flops", "transcendentals", "bytes_read", "bytes_written")
+COUNTS = (*SHOWN, "sequential", "allocated", "calls")
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,7 @@ class Cost:
         """Return a text table of the steps and their total."""
         head = ("step", "matmul FLOPs", "other FLOPs", "transcendentals", "bytes read", "bytes written")
         total = Step("total", *(self._total(name) for name in COUNTS))
-        rows = [head] + [(s.name, *(_show(getattr(s, name)) for name in COUNTS[:-1])) for s in (*self.steps, total)]
+        rows = [head] + [(s.name, *(_show(getattr(s, name)) for name in SHOWN)) for s in (*self.steps, total)]
         widths = [max(len(row[c]) for row in rows) for c in range(len(head))]
         return "\n".join(
             "  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))])
@@ -242,10 +250,15 @@ def itemsize(function: str, dtype: Any) -> int:
         >>> itemsize("f", "bfloat16"), itemsize("f", np.float32)
         (2, 4)
     """
-    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", getattr(dtype, "__name__", repr(dtype)))
+    name = dtype_name(dtype)
     if name not in BYTES:
         raise ValueError(f"{function}: dtype: expected one of {', '.join(BYTES)}, got {name!r}")
     return BYTES[name]
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the name of a dtype, given by name or as a NumPy or JAX dtype."""
+    return dtype if isinstance(dtype, str) else getattr(dtype, "name", getattr(dtype, "__name__", repr(dtype)))
 
 
 def largest(a: Number, b: Number) -> Number:

@@ -81,15 +81,22 @@ def flash_attention(
     wide = max(narrow, 4)
 
     block_q, block_k = block_sizes(window, block_q, block_k)
-    visited, rows, columns = _visited(name, n, m, block_q, block_k, causal, window)
     heads = batch * h
-    pairs, rows, columns = heads * visited, heads * rows, heads * columns
+    visited = _visited(name, n, m, block_q, block_k, causal, window)
+    pairs, rows, columns, blocks = (heads * count for count in visited)
     q, o, one = heads * n * d_k * narrow, heads * n * d_v * narrow, heads * n * wide
     k, v = batch * h_kv * m * d_k * narrow, batch * h_kv * m * d_v * narrow
-    scores = Step("scores", 2 * pairs * d_k, bytes_read=q + columns * d_k * narrow)
+    scores = Step("scores", 2 * pairs * d_k, bytes_read=q + columns * d_k * narrow, calls=blocks)
     # A pair: subtract the maximum, compare, exponential, sum. A row of a block: compare, rescale its d_v + 1 sums.
-    softmax = Step("softmax", 0, 3 * pairs + rows * (2 + d_v), pairs + rows)
-    values = Step("values", 2 * pairs * d_v, bytes_read=columns * d_v * narrow, bytes_written=o + 2 * one)
+    softmax = Step("softmax", 0, 3 * pairs + rows * (2 + d_v), pairs + rows, calls=blocks)
+    values = Step(
+        "values",
+        2 * pairs * d_v,
+        bytes_read=columns * d_v * narrow,
+        bytes_written=o + 2 * one,
+        allocated=o + 2 * one,
+        calls=blocks,
+    )
     tile = smallest(n, block_q) * smallest(m, block_k) * wide
     sums = (heads * n * (d_k + d_v + 2)) * wide
     forward = Cost((scores, softmax, values), live=sums + 2 * tile, saved=q + k + v + o + 2 * one, path=1)
@@ -101,10 +108,24 @@ def flash_attention(
         steps=(
             *forward.steps,
             again,
-            Step("values, backward", 4 * pairs * d_v, bytes_read=2 * o + columns * d_v * narrow, bytes_written=v),
+            Step(
+                "values, backward",
+                4 * pairs * d_v,
+                bytes_read=2 * o + columns * d_v * narrow,
+                bytes_written=v,
+                allocated=v,
+                calls=2 * blocks,
+            ),
             # p = exp(s − max), ds = p ∘ (dp − Σ do o).
-            Step("softmax, backward", 0, 3 * pairs + 3 * heads * n * d_v, pairs),
-            Step("scores, backward", 4 * pairs * d_k, bytes_read=q + columns * d_k * narrow, bytes_written=q + k),
+            Step("softmax, backward", 0, 3 * pairs + 3 * heads * n * d_v, pairs, calls=blocks),
+            Step(
+                "scores, backward",
+                4 * pairs * d_k,
+                bytes_read=q + columns * d_k * narrow,
+                bytes_written=q + k,
+                allocated=q + k,
+                calls=2 * blocks,
+            ),
         ),
         live=sums + heads * n * (d_k + d_v) * wide + 3 * tile,
     )
@@ -149,19 +170,19 @@ def block_pairs(
 
 def _visited(
     name: str, n: Number, m: Number, block_q: int, block_k: int, causal: bool, window: int | None
-) -> tuple[Number, Number, Number]:
-    """Count pairs, rows and columns of the visited blocks of one head."""
+) -> tuple[Number, Number, Number, Number]:
+    """Count pairs, rows and columns of the visited blocks of one head, and the blocks."""
     if hasattr(n, "free_symbols") or hasattr(m, "free_symbols"):
         if window is not None or (causal and n != m):
             raise ValueError(f"{name}: n: expected integers with window or with causal and m ≠ n, got {n}, {m}")
         pairs = n * (n + max(block_q, block_k)) / 2 if causal else n * m
-        return pairs, pairs / block_k, pairs / block_q
+        return pairs, pairs / block_k, pairs / block_q, pairs / (block_q * block_k)
 
-    def count(n: Number, m: Number) -> tuple[int, int, int]:
+    def count(n: Number, m: Number) -> tuple[int, int, int, int]:
         b_q, b_k = min(block_q, int(n)), min(block_k, int(m))
         blocks = sum(map(len, block_pairs(int(n), int(m), b_q, b_k, causal, window)))
-        return blocks * b_q * b_k, blocks * b_q, blocks * b_k
+        return blocks * b_q * b_k, blocks * b_q, blocks * b_k, blocks
 
     if isinstance(n, np.ndarray) or isinstance(m, np.ndarray):
-        return tuple(np.vectorize(count, otypes=[float] * 3)(n, m))
+        return tuple(np.vectorize(count, otypes=[float] * 4)(n, m))
     return count(n, m)

@@ -76,9 +76,9 @@ def attention(
     pairs = batch * h * n * m
     q, o = batch * h * n * d_k * narrow, batch * h * n * d_v * narrow
     k, v = batch * h_kv * m * d_k * narrow, batch * h_kv * m * d_v * narrow
-    scores = Step("scores", 2 * pairs * d_k, bytes_read=q + k, bytes_written=pairs * wide)
+    scores = Step("scores", 2 * pairs * d_k, bytes_read=q + k, bytes_written=pairs * wide, allocated=pairs * wide)
     softmax = Step("softmax", 0, 5 * pairs, pairs, bytes_read=pairs * wide, bytes_written=pairs * wide)
-    values = Step("values", 2 * pairs * d_v, bytes_read=pairs * wide + v, bytes_written=o)
+    values = Step("values", 2 * pairs * d_v, bytes_read=pairs * wide + v, bytes_written=o, allocated=o)
     forward = Cost((scores, softmax, values), live=2 * pairs * wide, saved=q + k + v + pairs * wide, path=1)
     if not backward:
         return forward
@@ -92,6 +92,8 @@ def attention(
                 4 * pairs * d_v,
                 bytes_read=o + v + pairs * wide,
                 bytes_written=pairs * wide + v,
+                allocated=pairs * wide + v,
+                calls=2,
             ),
             # ds = scale · w ∘ (dw − Σ w dw): multiply, sum, add, multiply, multiply, and one sign per row.
             Step(
@@ -102,7 +104,14 @@ def attention(
                 bytes_written=pairs * wide,
             ),
             # s = q kᵀ: dq = ds k, dk = dsᵀ q.
-            Step("scores, backward", 4 * pairs * d_k, bytes_read=pairs * wide + q + k, bytes_written=q + k),
+            Step(
+                "scores, backward",
+                4 * pairs * d_k,
+                bytes_read=pairs * wide + q + k,
+                bytes_written=q + k,
+                allocated=q + k,
+                calls=2,
+            ),
         ),
         live=3 * pairs * wide,  # w, dw and ds
     )
@@ -173,12 +182,15 @@ def multihead_attention(
         2 * batch * (q + k + v) * d,
         bytes_read=b * (batch * x + w_qkv),
         bytes_written=b * batch * (q + k + v),
+        allocated=b * batch * (q + k + v),
+        calls=3,
     )
     output = Step(
         "output",
         2 * batch * o * d,
         bytes_read=b * (batch * o + w_o),
         bytes_written=b * batch * n * d,
+        allocated=b * batch * n * d,
     )
     steps: tuple[Step, ...] = (projections, *core.steps[:3], output)
     if backward:
@@ -236,9 +248,9 @@ def feed_forward(
     b = itemsize(name, dtype)
     x, inner, w = batch * n * d * b, batch * n * d_ff * b, d * d_ff * b
     kept_signs = batch * n * d_ff  # one byte each: where ReLU let the gradient through
-    up = Step("up", 2 * batch * n * d * d_ff, bytes_read=x + w, bytes_written=inner)
+    up = Step("up", 2 * batch * n * d * d_ff, bytes_read=x + w, bytes_written=inner, allocated=inner)
     activation = Step("activation", 0, batch * n * d_ff, bytes_read=inner, bytes_written=inner)
-    down = Step("down", 2 * batch * n * d * d_ff, bytes_read=inner + w, bytes_written=x)
+    down = Step("down", 2 * batch * n * d * d_ff, bytes_read=inner + w, bytes_written=x, allocated=x)
     steps: tuple[Step, ...] = (up, activation, down)
     if backward:
         select = Step("activation, backward", bytes_read=2 * inner, bytes_written=inner)
@@ -375,6 +387,8 @@ def _backward(step: Step) -> Step:
         2 * step.matmul_flops,
         bytes_read=2 * step.bytes_written + step.bytes_read,
         bytes_written=step.bytes_read,
+        allocated=step.bytes_read,
+        calls=2 * step.calls,
     )
 
 
