@@ -10,6 +10,7 @@ from attnlib.attention import (
 from attnlib.calibrate import measure_device
 from attnlib.feedforward import feed_forward, init_feed_forward
 from attnlib.flash import flash_attention
+from attnlib.mesh import spread
 
 __all__ = [
     "attention",
@@ -23,4 +24,5 @@ __all__ = [
     "init_multihead_attention",
     "measure_device",
     "multihead_attention",
+    "spread",
 ]

@@ -10,6 +10,7 @@ import test_cost
 import test_count
 import test_feedforward
 import test_flash
+import test_mesh
 import test_roofline
 import test_train
 
@@ -29,7 +30,16 @@ FUNCTIONS = {
     for name in names
     if not name.startswith("_") and inspect.isfunction(getattr(module, name))
 }
-TABLES = (test_attention, test_cost, test_count, test_feedforward, test_flash, test_roofline, test_train)
+TABLES = (
+    test_attention,
+    test_cost,
+    test_count,
+    test_feedforward,
+    test_flash,
+    test_mesh,
+    test_roofline,
+    test_train,
+)
 REFUSED = {bad[3] for module in TABLES for bad in module.BAD}
 
 each = pytest.mark.parametrize("name", FUNCTIONS)
