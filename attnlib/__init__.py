@@ -1,6 +1,6 @@
 """Self-attention and its alternatives in JAX, each with a cost model that agrees with what the compiler counts."""
 
-from attnlib import clock, cost, count
+from attnlib import clock, cost, count, hardness
 from attnlib.attention import (
     attention,
     attention_weights,
@@ -20,6 +20,7 @@ __all__ = [
     "count",
     "feed_forward",
     "flash_attention",
+    "hardness",
     "init_feed_forward",
     "init_multihead_attention",
     "measure_device",

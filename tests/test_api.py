@@ -10,18 +10,22 @@ import test_cost
 import test_count
 import test_feedforward
 import test_flash
+import test_hardness_cnf
+import test_hardness_gadget
+import test_hardness_vectors
 import test_mesh
 import test_roofline
 import test_train
 
 import attnlib
-from attnlib import cost, count, train
+from attnlib import cost, count, hardness, train
 
 FUNCTIONS = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module, names in (
         (attnlib, attnlib.__all__),
         (cost, cost.__all__),
+        (hardness, hardness.__all__),
         *(
             (module, [n for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__])
             for module in (count, train)
@@ -36,6 +40,9 @@ TABLES = (
     test_count,
     test_feedforward,
     test_flash,
+    test_hardness_cnf,
+    test_hardness_gadget,
+    test_hardness_vectors,
     test_mesh,
     test_roofline,
     test_train,
@@ -46,7 +53,7 @@ each = pytest.mark.parametrize("name", FUNCTIONS)
 
 
 def test_public_names_are_importable():
-    for module in (attnlib, cost):
+    for module in (attnlib, cost, hardness):
         assert list(module.__all__) == sorted(set(module.__all__))
         for name in module.__all__:
             assert getattr(module, name) is getattr(importlib.import_module(module.__name__), name)
@@ -55,7 +62,7 @@ def test_public_names_are_importable():
 
 def test_what_is_public_is_listed():
     """A function that attnlib/__init__.py imports and forgets to list would not be checked here."""
-    for module in (attnlib, cost):
+    for module in (attnlib, cost, hardness):
         imported = {n for n, x in vars(module).items() if inspect.isfunction(x) or inspect.isclass(x)}
         assert {n for n in imported if not n.startswith("_")} <= set(module.__all__)
 
