@@ -5,13 +5,15 @@
 PYTHON ?= python3# the interpreter of .venv; make book PYTHON=python3.12
 JOBS ?= 2# test processes
 PORT ?= 8000# where `make serve` listens; another free port if this one is taken
+SUITE ?= exact# what `make bench` times: a file of attnlib/data/
+BENCH ?=# further arguments of benchmarks/run.py
 PIP = bin/python -m pip --disable-pip-version-check --quiet install
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help interpreters book test test-full test-library serve notebooks lint lock linkcheck clean
+.PHONY: help interpreters book test test-full test-library serve notebooks lint lock linkcheck bench clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +54,9 @@ lint: .venv/.attnlib ## style, types, and numbers in prose that no cell has comp
 linkcheck: .venv/.attnlib ## ask every address in the book whether it answers (needs the network)
 	.venv/bin/python tools/linkcheck.py
 
+bench: .venv-bench/.attnlib ## time attention beside its peers, write attnlib/data/ (half an hour, BENCH=--quick: minutes)
+	.venv-bench/bin/python benchmarks/run.py $(SUITE) $(BENCH)
+
 clean: ## remove what was built, and the environments
 	rm -rf _build .venv .venv-* *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -80,6 +85,7 @@ need = [ -n "$(2)" ] || \
 .venv-oldest = Python 3.11 or 3.12
 .venv-colab = Python 3.11 or 3.12
 .venv-colab-test = Python 3.11 or 3.12
+.venv-bench = Python 3.11 or later
 .venv-newest = Python 3.12, 3.13 or 3.14
 
 # attnlib itself: its own stamp, because pyproject.toml changes more often than the lock.
@@ -114,6 +120,11 @@ interpreters:
 .venv-colab-test/.stamp: locks/colab.txt
 	$(call environment,.venv-colab-test,$(call find-python,3.12 3.11),-c locks/colab.txt --editable '.[test]')
 
+# The peers. PyPI's torch for Linux is made for CUDA, and torch is compared on the CPU: where PIP_FIND_LINKS or
+# PIP_EXTRA_INDEX_URL offers its CPU build of the same version, pip takes that.
+.venv-bench/.stamp: benchmarks/requirements.txt
+	$(call environment,.venv-bench,$(PYTHON),-r benchmarks/requirements.txt)
+
 .venv-newest/.stamp: requirements.txt
 	$(call environment,.venv-newest,$(call find-python,3.14 3.13 3.12),-c requirements.txt --editable '.[test]')
 
@@ -136,6 +147,9 @@ lock: .venv-lock/.stamp ## remake requirements.txt and locks/ from pyproject.tom
 	$(call lock,requirements.txt,Everything that builds and checks the book.,--universal pyproject.toml --extra check)
 	$(call lock,locks/oldest.txt,The oldest versions attnlib promises to work with.,--universal pyproject.toml --extra test --resolution lowest-direct)
 	$(call lock,locks/colab.txt,What a Colab runtime has (locks/colab.in) and what installing attnlib[book] adds to it.,locks/colab.in pyproject.toml --extra book)
+	$(call lock,benchmarks/requirements.txt,What is timed beside attnlib (benchmarks/requirements.in) and what it needs. No CUDA.,--universal benchmarks/requirements.in pyproject.toml --extra book)
+	@sed -E '/^(cuda|nvidia|triton)/d' benchmarks/requirements.txt > benchmarks/requirements.txt.new
+	@mv benchmarks/requirements.txt.new benchmarks/requirements.txt
 
 .venv-lock/.stamp:
 	$(call environment,.venv-lock,$(PYTHON),uv)

@@ -134,7 +134,7 @@ def flash_attention(
 def block_sizes(window: int | None, block_q: int | None, block_k: int | None, device: str = "cpu") -> tuple[int, int]:
     """Return block sizes: the given ones, or those that were fastest on a CPU with two cores; untried elsewhere."""
     best_q, best_k = BLOCKS[
-        "window" if window is not None and window <= 512 else device if device in BLOCKS else "gpu"
+        "window" if window is not None and window <= 128 else device if device in BLOCKS else "gpu"
     ]
     return best_q if block_q is None else block_q, best_k if block_k is None else block_k
 

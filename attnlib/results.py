@@ -1,0 +1,189 @@
+"""What `make bench` measured, kept with the library: every repeat, the machine, the date, the versions.
+
+A chapter shows these beside what it measures itself: a benchmark needs peers that no reader has installed, and
+minutes of a quiet machine. Nothing here measures; benchmarks/run.py does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from attnlib.book import Table
+from attnlib.book import table as book_table
+from attnlib.clock import Sample, Timing
+
+MATMUL = ("matrix product, torch", "matrix product, XLA")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Programs timed in turn: `seconds[program][r]` was taken in round r, next to the others'.
+
+    Programs are named "peer, mask"; ours runs with other masks than the group's, too. A slow one takes part in the
+    first rounds only. `skipped` says why a program did not run. `flops` are those of the visible pairs, exactly.
+    """
+
+    work: str
+    mask: str
+    n: int
+    seconds: Mapping[str, tuple[float, ...]]
+    flops: Mapping[str, float]
+    skipped: Mapping[str, str]
+
+    def timing(self, program: str) -> Timing:
+        """Return the times of one program."""
+        return Timing(self._of(program))
+
+    def ratio(self, program: str, base: str) -> Sample:
+        """Return how many times longer `program` took than `base`, round by round."""
+        return Sample(tuple(t / b for t, b in zip(self._of(program), self._of(base), strict=False)))
+
+    def _of(self, program: str) -> tuple[float, ...]:
+        if program not in self.seconds:
+            raise ValueError(f"results: program: expected one of {sorted(self.seconds)}, got {program!r}")
+        return self.seconds[program]
+
+    @cached_property
+    def rate(self) -> float:
+        """FLOP/s of a large matrix product on this machine: the best of torch's and XLA's median."""
+        rates = [self.flops[p] / self.timing(p).median for p in MATMUL if p in self.seconds]
+        return max(rates, default=float("nan"))
+
+
+@dataclass(frozen=True)
+class Results:
+    """One suite of benchmarks as it was run on one machine."""
+
+    suite: str
+    about: str
+    date: str
+    machine: str
+    versions: Mapping[str, str]
+    groups: tuple[Group, ...]
+
+    @property
+    def origin(self) -> str:
+        """Where and when, in one sentence for a caption."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items() if name != "jax")
+        return f"{self.about}. {self.machine}; {versions}; {self.date}."
+
+    @property
+    def ours(self) -> str:
+        """The program that the others are compared with: the first of the suite."""
+        return next(iter(self.groups[0].seconds)).rpartition(", ")[0]
+
+    def ratio(self, work: str, n: int, program: str, base: str) -> Sample:
+        """Return how many times longer `program` took than `base` ("torch SDPA, full"), round by round."""
+        for group in self.groups:
+            if (group.work, group.n) == (work, n) and {program, base} <= set(group.seconds):
+                return group.ratio(program, base)
+        known = sorted({(g.work, g.n, p) for g in self.groups for p in g.seconds})
+        raise ValueError(f"results: program: expected two of one group of {known}, got {(work, n, program, base)}")
+
+
+def load(suite: str = "exact") -> Results:
+    """Read the results that came with the library.
+
+    Raises:
+        ValueError: no such suite.
+
+    Example:
+        >>> load("exact").suite
+        'exact'
+    """
+    path = files("attnlib") / "data" / f"{suite}.json"
+    if not path.is_file():
+        known = sorted(p.name[:-5] for p in (files("attnlib") / "data").iterdir() if p.name.endswith(".json"))
+        raise ValueError(f"results.load: suite: expected one of {known}, got {suite!r}")
+    return parse(json.loads(path.read_text(encoding="utf-8")))
+
+
+def read(path: Path) -> Results:
+    """Read a file that benchmarks/run.py wrote."""
+    return parse(json.loads(path.read_text(encoding="utf-8")))
+
+
+def parse(data: Mapping[str, Any]) -> Results:
+    """Make `Results` of the decoded file."""
+    groups = [
+        Group(g["work"], g["mask"], g["n"], {p: tuple(s) for p, s in g["seconds"].items()}, g["flops"], g["skipped"])
+        for g in data["groups"]
+    ]
+    return Results(**{**data, "groups": tuple(groups)})
+
+
+def table(results: Results) -> Table:
+    """Show our time, each peer's as a multiple of it with its quartiles, and our share of the matrix-product rate.
+
+    An empty cell was not run: `Group.skipped` says why.
+    """
+    peers = list(dict.fromkeys(p.rpartition(", ")[0] for g in results.groups for p in g.seconds))
+    peers = [p for p in peers if p not in (results.ours, "matrix product")]
+    rows = []
+    for group in results.groups:
+        for program in group.seconds:
+            name, _, mask = program.rpartition(", ")
+            if name != results.ours or mask != group.mask:
+                continue
+            theirs = [
+                str(group.ratio(f"{p}, {mask}", program)) if f"{p}, {mask}" in group.seconds else None for p in peers
+            ]
+            speed = group.flops[program] / group.timing(program).median
+            share = f"{100 * speed / group.rate:.0f} %" if group.rate == group.rate else None
+            rows.append((f"{group.work}, {mask}", group.n, str(group.timing(program)), share, *theirs))
+    return book_table(
+        rows,
+        ["pass", "n", results.ours, "of the matmul rate", *peers],
+        caption=f"Time of {results.ours}, and how many times longer the others took (quartiles). {results.origin}",
+    )
+
+
+def own(results: Results) -> Table:
+    """Compare our times with our own time without any mask, round by round: what skipping blocks saves."""
+    rows, full = [], f"{results.ours}, full"
+    for group in results.groups:
+        for program in group.seconds:
+            name, _, mask = program.rpartition(", ")
+            if name == results.ours and mask != "full" and full in group.seconds:
+                share = group.flops[program] / group.flops[full]
+                rows.append((f"{group.work}, {mask}", group.n, str(group.ratio(program, full)), share))
+    return book_table(
+        rows,
+        ["pass", "n", "time / time without a mask", "visible pairs / all pairs"],
+        caption=f"{results.ours} against itself (quartiles). {results.origin}",
+    )
+
+
+def figure(results: Results) -> Any:
+    """Draw how many times longer than our kernel each peer takes, over the length, causal and not."""
+    from attnlib import plot
+
+    masks, lengths = ("full", "causal"), {g.n for g in results.groups}
+    fig, axes = plot.figure(5.2, 5.6, nrows=2, sharex=True, sharey=True)
+    names = list(dict.fromkeys(p.rpartition(", ")[0] for g in results.groups for p in g.seconds))
+    for ax, mask in zip(axes, masks, strict=True):
+        for name in names:
+            points = [
+                (g.n, g.ratio(f"{name}, {mask}", f"{results.ours}, {mask}").median)
+                for g in results.groups
+                if g.work == "forward" and {f"{name}, {mask}", f"{results.ours}, {mask}"} <= set(g.seconds)
+            ]
+            alone = len(points) < 2 < len(lengths)  # a peer at one length has no line to follow
+            if points and not alone and name not in (results.ours, "matrix product"):
+                ax.plot(*zip(*points, strict=True), label=name)
+        ax.axhline(1, color=plot.GUIDE, linewidth=0.9)
+        ax.set_yscale("log", base=2)
+        ax.set_yticks([1, 2, 4, 8, 16], ["1×", "2×", "4×", "8×", "16×"])
+        plot.length_axis(ax)
+        ax.set_title(f"forward, {mask}", loc="left")
+        if ax.get_legend_handles_labels()[1]:
+            plot.label_lines(ax, size=10)
+    axes[1].set_xlabel("length n")
+    fig.supylabel(f"time / time of {results.ours}", size=12)
+    return fig

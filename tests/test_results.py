@@ -1,0 +1,211 @@
+"""The benchmark program at sizes that take no time, and what shows its results. Times themselves are never tested."""
+
+import importlib.util
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attnlib import attention, cost, results
+from attnlib.results import Group, Results
+
+ROOT = Path(__file__).parent.parent
+FILE = ROOT / "benchmarks" / "run.py"
+
+
+def load_program():
+    spec = importlib.util.spec_from_file_location("benchmarks_run", FILE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+run = load_program()
+
+
+EXAMPLE = Results(
+    "exact",
+    "h = 8",
+    "2026-11-22",
+    "a machine, 2 cores",
+    {"jax": "0.10.2", "torch": "2.13.0"},
+    (
+        Group(
+            "forward",
+            "full",
+            4096,
+            {
+                "flash_attention, full": (1.0, 2.0, 1.0),
+                "torch SDPA, full": (2.0, 2.0, 3.0),
+                "jax.nn, full": (8.0, 10.0),
+                "matrix product, XLA": (0.5, 0.25, 0.5),
+            },
+            {
+                "flash_attention, full": 80.0,
+                "torch SDPA, full": 80.0,
+                "jax.nn, full": 80.0,
+                "matrix product, XLA": 50.0,
+            },
+            {"tokamax xla_chunked, full": "tokamax cannot be imported: ModuleNotFoundError"},
+        ),
+        Group(
+            "forward",
+            "causal",
+            4096,
+            {"flash_attention, causal": (0.5, 1.5), "flash_attention, full": (1.0, 2.0)},
+            {"flash_attention, causal": 40.0, "flash_attention, full": 80.0},
+            {},
+        ),
+    ),
+)
+
+
+def test_ratios_are_taken_within_a_round():
+    first, second = EXAMPLE.groups
+    assert first.ratio("torch SDPA, full", "flash_attention, full").values == (2.0, 1.0, 3.0)
+    assert first.ratio("jax.nn, full", "flash_attention, full").values == (8.0, 5.0)  # it left after two rounds
+    assert first.rate == 100.0
+    assert math.isnan(second.rate)
+    assert EXAMPLE.ratio("forward", 4096, "flash_attention, causal", "flash_attention, full").median == 0.625
+    with pytest.raises(ValueError, match=r"program: expected two of one group of .*'torch SDPA, full'.*, got"):
+        EXAMPLE.ratio("forward", 8192, "torch SDPA, full", "flash_attention, full")
+    with pytest.raises(ValueError, match=r"program: expected one of .*, got 'x'"):
+        first.timing("x")
+
+
+def test_tables_and_figure():
+    text = repr(results.table(EXAMPLE))
+    assert "a machine, 2 cores; torch 2.13.0; 2026-11-22" in text
+    assert "2.00× (1.50–2.50)" in text
+    assert "80 %" in text
+    assert "6.50× (5.75–7.25)" in text
+    assert "0.625× (0.562–0.688)" in repr(results.own(EXAMPLE))
+    fig = results.figure(EXAMPLE)
+    assert [label.get_text() for ax in fig.axes for label in ax.texts] == ["torch SDPA", "jax.nn"]
+
+
+@pytest.mark.parametrize("mask", ["full", "causal", "window 512", "causal window 512"])
+def test_flops_are_those_of_the_visible_pairs(mask):
+    n = 700
+    arrays = (np.zeros((2, n, 3), np.float32),) * 4
+    task = run.Task("forward", mask, arrays)
+    past = np.arange(n)[:, None] - np.arange(n)[None, :]
+    visible = (past >= 0 if "causal" in mask else past > -n) & (abs(past) < (512 if "window" in mask else n))
+    assert task.flops == 4 * 3 * 2 * visible.sum()
+    both = run.Task("forward and backward", mask, arrays)
+    assert both.flops == 3.5 * task.flops
+    if mask == "full":
+        assert both.flops == cost.flash_attention(n, 3, h=2, block_q=n, block_k=n, backward=True).matmul_flops
+
+
+@pytest.mark.parametrize("work", ["forward", "forward and backward"])
+@pytest.mark.parametrize("mask", ["full", "causal"])
+def test_every_program_runs_or_says_why_not(work, mask):
+    """At n = 48 and without the peers, which are reported as missing; the others' results agree with ours."""
+    measured = dict.fromkeys(
+        [("flash_attention", mask), ("attention as written", mask), ("jax.nn", mask), ("jax.nn, spread", mask)]
+    )
+    chosen = next(c for w, m, _, c in run.groups(run.EXACT, [48]) if (w, m) == (work, mask))
+    data = run.measure(work, mask, 48, chosen, h=2, d=4, rounds=3, size=16)
+    found = Results(
+        "exact", "about", "date", "machine", {}, results.parse({**vars(EXAMPLE), "groups": [data]}).groups
+    )
+    (group,) = found.groups
+    assert {f"{name}, {m}" for name, m in measured} <= set(group.seconds)
+    assert all(len(s) == 3 and min(s) > 0 for s in group.seconds.values())
+    assert set(group.seconds) <= set(group.flops)
+    for peer in ("torch", "tokamax"):
+        if importlib.util.find_spec(peer) is None:
+            (reason,) = {r for name, r in group.skipped.items() if name.startswith(peer)}
+            assert reason == f"{peer} cannot be imported: ModuleNotFoundError"
+    assert repr(results.table(found)).count("\n") == 4
+    json.dumps(data)
+
+
+def test_too_long_for_a_program_is_said():
+    short = run.Program("flash_attention", run.ours("flash_attention"), longest=(8, 8), reason="why")
+    data = run.measure("forward", "full", 9, [(short, "full")], h=2, d=4, rounds=3, size=16)
+    assert data["skipped"] == {"flash_attention, full": "why"}
+    assert set(data["seconds"]) <= {"matrix product, torch", "matrix product, XLA"}
+
+
+def test_a_wrong_result_ends_the_run():
+    wrong = run.Program("wrong", run.spread_peer(lambda q, k, v, causal: 1.01 * attention(q, k, v)))
+    chosen = [(run.EXACT[0], "full"), (wrong, "full")]
+    with pytest.raises(SystemExit, match="wrong, full: differs from ours by"):
+        run.measure("forward", "full", 9, chosen, h=2, d=4, rounds=3, size=16)
+
+
+def test_programs_run_in_turn_and_slow_ones_leave():
+    order, now = [], [0.0]
+
+    def program(name, takes):
+        def call():
+            order.append(name)
+            now[0] += takes
+            return name
+
+        return call
+
+    checked = []
+    calls = {"a": program("a", 1.0), "slow": program("slow", 3.0), "c": program("c", 1.0)}
+    seconds = run.interleave(calls, 5, lambda *x: checked.append(x), timer=lambda: now[0])
+    assert seconds == {"a": [1.0] * 5, "slow": [3.0] * 3, "c": [1.0] * 5}
+    assert order == ["a", "slow", "c", "slow", "c", "a", "c", "a", "slow", "a", "c", "c", "a"]
+    assert checked == [("a", "a"), ("slow", "slow"), ("c", "c")]
+
+
+def test_a_group_that_something_disturbed_is_named():
+    def group(*seconds):
+        return Group("forward", "full", 8, {"matrix product, XLA": seconds}, {"matrix product, XLA": 1.0}, {})
+
+    quiet, busy = [group(1.0, 1.0, 9.0), group(1.05, 1.0, 1.09)], group(1.2, 1.2, 1.0)
+    assert run.disturbed((*quiet, busy)) == [busy]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["nosuch"], ["--rounds", "2"], ["--n", "0"], ["--n", "x"], ["--out", "x.txt"], ["--out", "."], ["--work", "x"]],
+)
+def test_bad_arguments_end_with_one_clear_line(argv, capsys):
+    with pytest.raises(SystemExit) as end:
+        run.arguments(argv)
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("benchmarks/run.py: ")
+    assert said.count("\n") == 1
+
+
+def test_writing_keeps_what_was_there_until_it_is_whole(tmp_path):
+    path = tmp_path / "folder" / "x.json"
+    run.write(path, "one")
+    run.write(path, "two")
+    assert path.read_text() == "two"
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+def test_what_is_published():
+    """Every suite has its results; they are complete, and name no host, no path and no person."""
+    for suite in run.SUITES:
+        found = results.load(suite)
+        text = (ROOT / "attnlib" / "data" / f"{suite}.json").read_text()
+        assert not any(s in text for s in ("/", "\\", "http"))
+        assert {"jax", "torch"} <= set(found.versions)
+        wanted = {(w, m, n) for w, m, n, _ in run.groups(run.SUITES[suite], [4096, 8192, 16384])}
+        assert {(g.work, g.mask, g.n) for g in found.groups} <= wanted
+        assert {(g.work, g.mask) for g in found.groups} >= {("forward", "full"), ("forward", "causal")}
+        for g in found.groups:
+            assert f"flash_attention, {g.mask}" in g.seconds
+            assert all(len(s) >= 3 for s in g.seconds.values())
+        assert not run.disturbed(found.groups)
+        assert results.table(found).rows
+        assert results.own(found).rows
+
+
+def test_no_such_suite():
+    with pytest.raises(ValueError, match=r"suite: expected one of \['exact'.*\], got 'nosuch'"):
+        results.load("nosuch")
