@@ -53,6 +53,21 @@ def broadcastable(function: str, **shapes: tuple[int, ...]) -> tuple[int, ...]:
     return common
 
 
+def attention(function: str, q: Any, k: Any, *v: Any, causal: Any, mask: Any, scale: Any) -> tuple[int, ...]:
+    """Check the arguments that every kind of attention has, and return the common leading axes; v may be left out."""
+    arrays = dict(zip("qkv", (q, k, *v), strict=False))
+    floating(function, **arrays)
+    rank_at_least(function, 2, "(..., n, d)", **arrays)
+    same_axis(function, -1, "d_k", q=q, k=k)
+    if v:
+        same_axis(function, -2, "m", k=k, v=v[0])
+    lead = broadcastable(function, **{a: x.shape[:-2] for a, x in arrays.items()})
+    flag(function, "causal", causal)
+    scalar(function, "scale", scale)
+    boolean_mask(function, mask, (*lead, q.shape[-2], k.shape[-2]))
+    return lead
+
+
 def boolean_mask(function: str, mask: Any, shape: tuple[int, ...]) -> None:
     """Raise unless `mask` is None or a boolean array that broadcasts to `shape` without enlarging it."""
     if mask is None:

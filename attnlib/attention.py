@@ -61,7 +61,7 @@ def attention(
         >>> print(attention(q, k, v))  # e / (1 + e)
         [[0.7310586]]
     """
-    _check_arguments("attention", q, k, causal=causal, mask=mask, scale=scale, v=v)
+    _check.attention("attention", q, k, v, causal=causal, mask=mask, scale=scale)
     rank = max(q.ndim, k.ndim, v.ndim)
     dtype = jnp.asarray(v).dtype
     q, k, v = (_widen(_lift(jnp.asarray(x), rank)) for x in (q, k, v))
@@ -110,7 +110,7 @@ def attention_weights(
          [0.5        0.5        0.        ]
          [0.33333334 0.33333334 0.33333334]]
     """
-    _check_arguments("attention_weights", q, k, causal=causal, mask=mask, scale=scale)
+    _check.attention("attention_weights", q, k, causal=causal, mask=mask, scale=scale)
     rank = max(q.ndim, k.ndim)
     q, k = (_widen(_lift(jnp.asarray(x), rank)) for x in (q, k))
     return _weights(q, k, _visible(q, k, causal, mask), None, scale)
@@ -293,28 +293,6 @@ def _zero_unless_finite(x: Array) -> Array:
 def _lift(x: Array, rank: int) -> Array:
     """Add leading axes of length 1 up to `rank`."""
     return x.reshape((1,) * (rank - x.ndim) + x.shape)
-
-
-def _check_arguments(
-    name: str,
-    q: AnyArray,
-    k: AnyArray,
-    *,
-    causal: bool,
-    mask: object,
-    scale: object,
-    v: AnyArray | None = None,
-) -> None:
-    arrays = {"q": q, "k": k} | ({} if v is None else {"v": v})
-    _check.floating(name, **arrays)
-    _check.rank_at_least(name, 2, "(..., n, d)", **arrays)
-    _check.same_axis(name, -1, "d_k", q=q, k=k)
-    if v is not None:
-        _check.same_axis(name, -2, "m", k=k, v=v)
-    lead = _check.broadcastable(name, **{a: x.shape[:-2] for a, x in arrays.items()})
-    _check.flag(name, "causal", causal)
-    _check.scalar(name, "scale", scale)
-    _check.boolean_mask(name, mask, (*lead, q.shape[-2], k.shape[-2]))
 
 
 def _check_multihead(name: str, params: Params, x: AnyArray, memory: AnyArray) -> tuple[int, int]:

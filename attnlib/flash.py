@@ -77,7 +77,12 @@ def flash_attention(
          [1.]
          [2.]]
     """
-    lead = _check_arguments(q, k, v, causal, mask, scale, window, lengths, block_q, block_k, return_lse)
+    name = "flash_attention"
+    lead = _check.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)
+    _check.flag(name, "return_lse", return_lse)
+    sizes = {"window": window, "block_q": block_q, "block_k": block_k}
+    _check.positive_int(name, **{a: x for a, x in sizes.items() if x is not None})
+    _check.lengths(name, lengths, lead)
     q, k, v = (jnp.asarray(x) for x in (q, k, v))
     n, m = q.shape[-2], k.shape[-2]
     b_q, b_k = block_sizes(window, block_q, block_k, jax.default_backend())
@@ -318,35 +323,3 @@ def _finite(x: Array) -> Array:
 def _lift(x: Array, rank: int) -> Array:
     """Add leading axes of length 1 up to `rank`."""
     return x.reshape((1,) * (rank - x.ndim) + x.shape)
-
-
-def _check_arguments(
-    q: AnyArray,
-    k: AnyArray,
-    v: AnyArray,
-    causal: object,
-    mask: object,
-    scale: object,
-    window: object,
-    lengths: Any,
-    block_q: object,
-    block_k: object,
-    return_lse: object,
-) -> tuple[int, ...]:
-    """Check every argument and return the common leading axes."""
-    name = "flash_attention"
-    _check.floating(name, q=q, k=k, v=v)
-    _check.rank_at_least(name, 2, "(..., n, d)", q=q, k=k, v=v)
-    _check.same_axis(name, -1, "d_k", q=q, k=k)
-    _check.same_axis(name, -2, "m", k=k, v=v)
-    lead = _check.broadcastable(name, q=q.shape[:-2], k=k.shape[:-2], v=v.shape[:-2])
-    _check.flag(name, "causal", causal)
-    _check.flag(name, "return_lse", return_lse)
-    _check.scalar(name, "scale", scale)
-    _check.boolean_mask(name, mask, (*lead, q.shape[-2], k.shape[-2]))
-    _check.positive_int(
-        name,
-        **{a: x for a, x in {"window": window, "block_q": block_q, "block_k": block_k}.items() if x is not None},
-    )
-    _check.lengths(name, lengths, lead)
-    return lead

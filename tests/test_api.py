@@ -13,6 +13,7 @@ import test_flash
 import test_hardness_cnf
 import test_hardness_gadget
 import test_hardness_vectors
+import test_io
 import test_mesh
 import test_roofline
 import test_train
@@ -43,6 +44,7 @@ TABLES = (
     test_hardness_cnf,
     test_hardness_gadget,
     test_hardness_vectors,
+    test_io,
     test_mesh,
     test_roofline,
     test_train,

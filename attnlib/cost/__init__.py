@@ -7,6 +7,7 @@ reduction of m numbers is m FLOPs.
 from attnlib.cost.algebra import BYTES, Cost, Number, Step
 from attnlib.cost.devices import ACCELERATORS, Curve, Device
 from attnlib.cost.flash import flash_attention
+from attnlib.cost.io import Traffic, Transfer, attention_io, flash_attention_io
 from attnlib.cost.layers import (
     attention,
     feed_forward,
@@ -27,9 +28,13 @@ __all__ = [
     "Roofline",
     "Step",
     "StepTime",
+    "Traffic",
+    "Transfer",
     "attention",
+    "attention_io",
     "feed_forward",
     "flash_attention",
+    "flash_attention_io",
     "kv_cache",
     "multihead_attention",
     "roofline",

@@ -243,6 +243,45 @@ def quotient(function: str, part_name: str, part: Number, whole_name: str, whole
     return whole // part
 
 
+def attention_sizes(
+    function: str,
+    n: Number,
+    d_k: Number,
+    m: Number | None,
+    d_v: Number | None,
+    h: Number,
+    h_kv: Number | None,
+    batch: Number,
+) -> tuple[Number, Number, Number, Number, Number, Number, Number]:
+    """Return the sizes of attention in heads, checked, with their defaults: m = n, d_v = d_k, h_kv = h.
+
+    Example:
+        >>> attention_sizes("f", 5, 4, None, None, 8, 2, 1)
+        (5, 4, 5, 4, 8, 2, 1)
+    """
+    n, d_k = size(function, "n", n), size(function, "d_k", d_k)
+    m = n if m is None else size(function, "m", m)
+    d_v = d_k if d_v is None else size(function, "d_v", d_v)
+    h, batch = size(function, "h", h), size(function, "batch", batch)
+    h_kv = h if h_kv is None else size(function, "h_kv", h_kv)
+    quotient(function, "h_kv", h_kv, "h", h)
+    return n, d_k, m, d_v, h, h_kv, batch
+
+
+def flags(function: str, **values: Any) -> None:
+    """Raise unless every argument is True or False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{function}: {name}: expected True or False, got {value!r}")
+
+
+def optional_integers(function: str, **values: Any) -> None:
+    """Raise unless every argument is None or a Python integer of at least 1."""
+    for name, value in values.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"{function}: {name}: expected an integer of at least 1, got {value!r}")
+
+
 def itemsize(function: str, dtype: Any) -> int:
     """Return the bytes of one number of `dtype`, given by name or as a NumPy or JAX dtype.
 

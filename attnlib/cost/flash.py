@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, itemsize, quotient, size, smallest
+from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, flags, itemsize, optional_integers, smallest
 
 
 def flash_attention(
@@ -65,18 +65,9 @@ def flash_attention(
         136.0
     """
     name = "cost.flash_attention"
-    n, d_k = size(name, "n", n), size(name, "d_k", d_k)
-    m = n if m is None else size(name, "m", m)
-    d_v = d_k if d_v is None else size(name, "d_v", d_v)
-    h, batch = size(name, "h", h), size(name, "batch", batch)
-    h_kv = h if h_kv is None else size(name, "h_kv", h_kv)
-    quotient(name, "h_kv", h_kv, "h", h)
-    for flag, value in {"causal": causal, "backward": backward}.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{name}: {flag}: expected True or False, got {value!r}")
-    for argument, given in {"window": window, "block_q": block_q, "block_k": block_k}.items():
-        if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 1):
-            raise ValueError(f"{name}: {argument}: expected an integer of at least 1, got {given!r}")
+    n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
+    flags(name, causal=causal, backward=backward)
+    optional_integers(name, window=window, block_q=block_q, block_k=block_k)
     narrow = itemsize(name, dtype)
     wide = max(narrow, 4)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, itemsize, quotient, size, smallest
+from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, flags, itemsize, quotient, size, smallest
 
 
 def attention(
@@ -62,14 +62,8 @@ def attention(
         4*d*n**2
     """
     name = "cost.attention"
-    n, d_k = size(name, "n", n), size(name, "d_k", d_k)
-    m = n if m is None else size(name, "m", m)
-    d_v = d_k if d_v is None else size(name, "d_v", d_v)
-    h, batch = size(name, "h", h), size(name, "batch", batch)
-    h_kv = h if h_kv is None else size(name, "h_kv", h_kv)
-    quotient(name, "h_kv", h_kv, "h", h)
-    _flag(name, "causal", causal)
-    _flag(name, "backward", backward)
+    n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
+    flags(name, causal=causal, backward=backward)
     narrow = itemsize(name, dtype)
     wide = max(narrow, BYTES_OF_SCORES)
 
@@ -244,7 +238,7 @@ def feed_forward(
     name = "cost.feed_forward"
     n, d, batch = size(name, "n", n), size(name, "d", d), size(name, "batch", batch)
     d_ff = 4 * d if d_ff is None else size(name, "d_ff", d_ff)
-    _flag(name, "backward", backward)
+    flags(name, backward=backward)
     b = itemsize(name, dtype)
     x, inner, w = batch * n * d * b, batch * n * d_ff * b, d * d_ff * b
     kept_signs = batch * n * d_ff  # one byte each: where ReLU let the gradient through
@@ -327,7 +321,7 @@ def visible_pairs(n: Number, m: Number | None = None, *, causal: bool = True) ->
     name = "cost.visible_pairs"
     n = size(name, "n", n)
     m = n if m is None else size(name, "m", m)
-    _flag(name, "causal", causal)
+    flags(name, causal=causal)
     if not causal:
         return n * m
     # The last r = min(n, m) queries see m − r + 1, …, m keys; queries before them see none.
@@ -390,8 +384,3 @@ def _backward(step: Step) -> Step:
         allocated=step.bytes_read,
         calls=2 * step.calls,
     )
-
-
-def _flag(function: str, name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"{function}: {name}: expected True or False, got {value!r}")
