@@ -12,6 +12,7 @@ import test_feedforward
 import test_flash
 import test_hardness_cnf
 import test_hardness_gadget
+import test_hardness_paper
 import test_hardness_vectors
 import test_io
 import test_mesh
@@ -43,6 +44,7 @@ TABLES = (
     test_flash,
     test_hardness_cnf,
     test_hardness_gadget,
+    test_hardness_paper,
     test_hardness_vectors,
     test_io,
     test_mesh,

@@ -24,6 +24,7 @@ from attnlib.hardness.gadget import (
     tied_gadget,
     window_gadget,
 )
+from attnlib.hardness.paper import paper_bits, paper_decide, paper_gadget, paper_outputs, window_coverage
 from attnlib.hardness.temperature import Temperature, rounding_slack, temperature
 from attnlib.hardness.vectors import (
     bhfp_to_bhcp,
@@ -61,6 +62,10 @@ __all__ = [
     "orthogonal_pair",
     "ov_to_bhfp",
     "ov_to_tvpp",
+    "paper_bits",
+    "paper_decide",
+    "paper_gadget",
+    "paper_outputs",
     "parity",
     "pigeonhole",
     "planted_ksat",
@@ -73,6 +78,7 @@ __all__ = [
     "split_and_list",
     "temperature",
     "tied_gadget",
+    "window_coverage",
     "window_gadget",
     "worst_case",
     "write_dimacs",
