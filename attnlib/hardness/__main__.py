@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -73,10 +74,8 @@ def _sizes(cnf: CNF, kernel: str, dtype: str, needed: int) -> None:
     _comment(f"{cnf.variables} variables, {len(cnf.clauses)} clauses")
     _comment(f"{n + 1} tokens, {kernel} in {dtype}, arrays of {_bytes(needed)} at most")
     _comment(f"attention compares {n}^2 = {n * n} pairs; the assignments are 2^{cnf.variables} of them")
-    _comment(
-        f"with n^1.9 steps it would be {n**1.9:.3g}. Attention in n^1.9 decides v variables in 2^(0.95 v) steps,"
-    )
-    _comment("for clauses of any one length: the strong exponential time hypothesis says that nothing does.")
+    _comment(f"in n^1.9 steps it would be {n**1.9:.3g}, and k-SAT on v variables take about 2^(0.95 v) for every k;")
+    _comment("the strong exponential time hypothesis says that no algorithm does this for every k")
 
 
 def _answer(decision: Decision) -> int:
@@ -158,4 +157,6 @@ def _fail(message: str, status: int) -> int:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when `| head` has seen enough
     sys.exit(main())
