@@ -1,8 +1,14 @@
 """What page and notebook must print for each glued number, computed with the library: chapter → key → text."""
 
-import numpy as np
+from math import atanh, comb, log, sqrt
 
-from attnlib import cost
+import numpy as np
+from pysat.solvers import Cadical153
+from sympy import Symbol, nsolve
+from sympy import exp as symbolic_exp
+from sympy import log as symbolic_log
+
+from attnlib import cost, hardness
 from attnlib.book import text
 from attnlib.plot import format_bytes
 
@@ -53,7 +59,58 @@ def softmax(s: np.ndarray) -> np.ndarray:
     return p / p.sum(axis=-1, keepdims=True)
 
 
+def random_formulas() -> list[bool]:
+    """Whether each of the random formulas of the lower bound can be satisfied, asked of CaDiCaL."""
+    verdicts = []
+    for variables, count in ((6, 30), (8, 30), (10, 30), (12, 30), (14, 20), (16, 20)):
+        for seed in range(count):
+            formula = hardness.random_ksat(variables, round(4.26 * variables), 3, seed=seed)
+            with Cadical153(bootstrap_with=formula.clauses) as solver:
+                verdicts.append(solver.solve())
+    return verdicts
+
+
+def taylor_order() -> int:
+    """The least order of 2, 4, 8 … that decides 12 unsatisfiable formulas, by cumulative sums over the products."""
+    pairs, seed = [], 0
+    while len(pairs) < 12:
+        formula = hardness.random_ksat(10, 48, 3, seed=seed)
+        a, b = (x.astype(int) for x in hardness.split_and_list(formula))
+        if (a @ b.T).all():
+            pairs.append(a @ b.T)
+        seed += 1
+    for order in (2, 4, 8, 16, 32, 64):
+        c = log(32) + 2
+        z = np.arange(1, order + 1)
+        yes = 0
+        for products in pairs:
+            x = c * (products.max() / 2 - np.concatenate([np.ravel(products), [1 / c]]))
+            t = 1 + np.cumprod(x[:, None] / z, axis=1).sum(axis=1)
+            yes += (t[:-1].reshape(32, 32).sum(axis=1) > t[-1]).any()
+        if not yes:
+            return order
+    raise AssertionError("no order decides")
+
+
+def taylor_threshold(a: int) -> float:
+    """The κ at which Taylor's features for logits to κ ln n and error n^−a are n, by Newton's method."""
+    k, y = Symbol("k"), Symbol("y")
+    d, p = 1 / symbolic_log(2), y * k
+    features = (d + p) * symbolic_log(d + p) - d * symbolic_log(d) - p * symbolic_log(p)
+    start = (0.12, 3.6) if a == 0 else (0.0142, 29.8)
+    root = nsolve([features - 1, y * (symbolic_log(y) - 1) - 1 - a / k], [k, y], start)
+    return float(root[0])
+
+
+def planted_threshold() -> float:
+    """β with −0.1 δ β = 1 + δ ln((1 + e^−β)/2), δ = 4/ln 2."""
+    b, delta = Symbol("b"), 4 / symbolic_log(2)
+    return float(nsolve(1 + delta * (b / 10 + symbolic_log((1 + symbolic_exp(-b)) / 2)), b, 0.5))
+
+
 peaks = largest_scores()
+satisfiable = random_formulas()
+order = taylor_order()
 
 # A key `measured-…` differs from run to run and stands in no list; it has to be a number.
 EXPECTED: dict[str, dict[str, str]] = {
@@ -103,5 +160,30 @@ EXPECTED: dict[str, dict[str, str]] = {
         "memory-gpt3-cache": format_bytes(cost.kv_cache(2048, 128, h_kv=96, layers=96)),
         "memory-llama-cache": format_bytes(cost.kv_cache(131_072, 128, h_kv=8, layers=32)),
         "memory-llama-full-cache": format_bytes(cost.kv_cache(131_072, 128, h_kv=32, layers=32)),
+    },
+    "lower-bound": {
+        "lower-bound-error-quarter": f"{4 * atanh(2 * 0.25):.1f}",
+        "lower-bound-error-most": f"{2 * log(1.998 / 0.002):.1f}",
+        "lower-bound-bits-four": "817",
+        "lower-bound-bits-twenty": "21,442",
+        "lower-bound-formulas": text(len(satisfiable)),
+        "lower-bound-satisfiable": text(sum(satisfiable)),
+        "lower-bound-disagree": "0",
+        "lower-bound-unverified": "0",
+        "lower-bound-flops-factor": f"{(8193**2 * (2 * 112 + 2 + 5)) / (4097**2 * (2 * 103 + 2 + 5)):.2f}",
+        "lower-bound-sat-exponent": text(1 - 0.1 / 2),
+        **{f"lower-bound-saving-{digits}": f"{(10**digits) ** 0.1:.1f}" for digits in (3, 6, 9)},
+    },
+    "open": {
+        "open-average-exponent": f"{log(3) / log(2):.3f}",
+        "open-focus-thousand": f"{log(sqrt(999)):.2f}",
+        "open-focus-million": f"{log(sqrt(999_999)):.2f}",
+        "open-kappa-constant": f"{taylor_threshold(0):.3f}",
+        "open-kappa-small": f"{taylor_threshold(1):.4f}",
+        "open-logit-constant": f"{6 * log(10) * taylor_threshold(0):.1f}",
+        "open-logit-small": f"{6 * log(10) * taylor_threshold(1):.2f}",
+        "open-beta": f"{planted_threshold():.3f}",
+        "open-taylor-right": text(order),
+        "open-taylor-features": text(float(comb(49 + order, order))),
     },
 }
