@@ -101,7 +101,7 @@ def test_arrays_are_integers_one_by_one():
 
 
 def test_intensities_of_attention():
-    """Scores written in 16 bits: d_k/2 FLOP/byte at best. A query against a cache: 1, or as many as share it."""
+    """Scores written in float32: d_k/2 FLOP/byte at best. A query against a cache: 1, or as many as share it."""
     n, d = 2**20, 128
     device = ACCELERATORS["A100"]
     naive = Step("scores", 2 * n * n * d, bytes_read=2 * 2 * n * d, bytes_written=2 * 2 * n * n)

@@ -71,6 +71,7 @@ def attention(
     q, o = batch * h * n * d_k * narrow, batch * h * n * d_v * narrow
     k, v = batch * h_kv * m * d_k * narrow, batch * h_kv * m * d_v * narrow
     scores = Step("scores", 2 * pairs * d_k, bytes_read=q + k, bytes_written=pairs * wide, allocated=pairs * wide)
+    # No new memory: fused programs write the weights over the scores, most of the time. Others take a second array.
     softmax = Step("softmax", 0, 5 * pairs, pairs, bytes_read=pairs * wide, bytes_written=pairs * wide)
     values = Step("values", 2 * pairs * d_v, bytes_read=pairs * wide + v, bytes_written=o, allocated=o)
     forward = Cost((scores, softmax, values), live=2 * pairs * wide, saved=q + k + v + pairs * wide, path=1)

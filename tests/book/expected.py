@@ -112,6 +112,20 @@ peaks = largest_scores()
 satisfiable = random_formulas()
 order = taylor_order()
 
+H100, HBM, SFU = 989.4e12, 3.35e12, 16 * 132 * 1.83e9  # FLOP/s in 16 bits, bytes/s, exponentials/s
+SCORES = 32 * 8192**2
+
+
+def core_written() -> float:
+    """Seconds on an H100: scores and weights in float32, written and read twice; q, k, v and the output in 16."""
+    return (16 * SCORES + 8 * 8192 * 4096) / HBM
+
+
+def exponentials() -> float:
+    """Seconds on an H100 for one exponential per score and one per row of a block of 128 keys."""
+    return SCORES * (1 + 1 / 128) / SFU
+
+
 # A key `measured-…` differs from run to run and stands in no list; it has to be a number.
 EXPECTED: dict[str, dict[str, str]] = {
     "question": {
@@ -160,6 +174,22 @@ EXPECTED: dict[str, dict[str, str]] = {
         "memory-gpt3-cache": format_bytes(cost.kv_cache(2048, 128, h_kv=96, layers=96)),
         "memory-llama-cache": format_bytes(cost.kv_cache(131_072, 128, h_kv=8, layers=32)),
         "memory-llama-full-cache": format_bytes(cost.kv_cache(131_072, 128, h_kv=32, layers=32)),
+    },
+    "seconds": {
+        "seconds-ridge-h100": f"{H100 / HBM:.0f}",
+        "seconds-add-share": f"{H100 / (HBM / 12):,.0f}",
+        "seconds-softmax-flops": f"{5 * SCORES / (8 * 8192 * 4096**2 + 512 * SCORES + 5 * SCORES):.1%}",
+        "seconds-softmax-time": f"{8 * SCORES / HBM / (8 * 8192 * 4096**2 / H100 + core_written()):.0%}",
+        "seconds-core-naive": f"{1e3 * core_written():.1f}",
+        # Products, then the softmax: three operations and an exponential for each score, some more for each row.
+        "seconds-core-tiled": f"{1e3 * (SCORES * (512 / H100 + (3 + 130 / 128) / 67e12) + exponentials()):.1f}",
+        "seconds-exp-share": f"{SCORES / SFU / (512 * SCORES / H100):.0%}",
+        # 10.5 d² numbers of two bytes; at batch 512 as many multiply-adds, and the inner layer written and read.
+        "seconds-decode-weights-one": f"{1e6 * 21 * 4096**2 / HBM:.0f}",
+        "seconds-decode-weights-many": f"{1e6 * (21 * 4096**2 / H100 + 16 * 4096 / HBM):.2f}",
+        # Keys and values of 8 heads; scores of 32 heads written, read, written, read.
+        "seconds-decode-cache": f"{1e6 * 8192 * (2 * 2 * 8 * 128 + 16 * 32) / HBM:.0f}",
+        "seconds-configurations": str((5 * 2 + 4 * 2 + 2) * 2 + (7 + 6 + 4) * 2),
     },
     "lower-bound": {
         "lower-bound-error-quarter": f"{4 * atanh(2 * 0.25):.1f}",
