@@ -183,7 +183,7 @@ def test_tilings_are_near_the_best(rng):
         memory = int(rng.integers(3, 400))
         tiles = [(x, y) for y in range(1, columns + 1) for x in range(1, rows + 1) if x * y + x + y <= memory]
         best = min(reads(rows, columns, depth, "result", x, y) for x, y in tiles)
-        assert reads(rows, columns, depth, *tiling(rows, columns, depth, memory)) <= 1.5 * best
+        assert reads(rows, columns, depth, *tiling(rows, columns, depth, memory)) <= 1.15 * best
 
 
 @pytest.mark.parametrize("backward", [False, True])

@@ -22,9 +22,12 @@ def tiling(rows: int, columns: int, depth: int, memory: int) -> tuple[str, int, 
         >>> tiling(1000, 1000, 8, 90), tiling(1000, 1000, 100, 120)
         (('left', 9, 1), ('result', 10, 10))
     """
-    y = min(math.isqrt(memory + 1) - 1, columns)
-    x = min((memory - y) // (y + 1), rows)
-    choices = [("result", x, min((memory - x) // (x + 1), columns))]
+    # A tile of the result: nearly square, or as wide or as high as the result, or an even part of that.
+    side = math.isqrt(memory + 1) - 1
+    widths = {min(y, columns, (memory - 1) // 2) for y in (side, *(parts(columns, t) for t in range(1, 9)))}
+    heights = {min(x, rows, (memory - 1) // 2) for x in (side, *(parts(rows, t) for t in range(1, 9)))}
+    choices = [("result", min((memory - y) // (y + 1), rows), y) for y in sorted(widths)]
+    choices += [("result", x, min((memory - x) // (x + 1), columns)) for x in sorted(heights)]
     if (most := (memory - depth) // (depth + 1)) >= 1:
         choices += [("left", min(most, rows), 1), ("right", 1, min(most, columns))]
     return min(choices, key=lambda choice: reads(rows, columns, depth, *choice))

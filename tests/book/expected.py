@@ -108,6 +108,18 @@ def planted_threshold() -> float:
     return float(nsolve(1 + delta * (b / 10 + symbolic_log((1 + symbolic_exp(-b)) / 2)), b, 0.5))
 
 
+def fewer(width: int, outer: str, resident: float) -> str:
+    """How many times fewer numbers tiles move than written scores: n = 16,384, 164 KiB of float32, from the loops."""
+    n, memory = 16_384, 164 * 1024 // 4
+    queries_that_stay = (memory - width) // (width + 1)
+    written = 2 * -(-n // queries_that_stay) * n * width + 2 * n * width + 4 * n * n
+    rows = memory // (4 * width) if resident < 1 else (memory - 2 * width) // (2 * width + 3)
+    blocks = -(-n // rows)
+    if outer == "queries":
+        return f"{written / (n * (2 * width + 2) + blocks * 2 * n * width):.2f}"
+    return f"{written / (2 * n * width + blocks * n * (3 * width + 4) - n * (width + 2)):.2f}"
+
+
 peaks = largest_scores()
 satisfiable = random_formulas()
 order = taylor_order()
@@ -215,5 +227,18 @@ EXPECTED: dict[str, dict[str, str]] = {
         "open-beta": f"{planted_threshold():.3f}",
         "open-taylor-right": text(order),
         "open-taylor-features": text(float(comb(49 + order, order))),
+    },
+    "flash": {
+        "flash-a100-ridge": f"{312e12 / 2039e9:.0f}",
+        "flash-a100-busy": f"{64 / 2 / (312e12 / 2039e9):.0%}",
+        "flash-causal-blocks": text(8 * 9 // 2),
+        "flash-window-blocks": text(1 + 2 + 6 * 3),
+        "flash-io-a100": f"{float(fewer(64, 'queries', 0.5)):.1f}",
+        "flash-io-a100-keys": f"{float(fewer(64, 'keys', 0.5)):.1f}",
+        "flash-io-a100-wide": fewer(256, "queries", 0.5),
+        "flash-io-a100-wide-best": fewer(256, "queries", 1),
+        "flash-checkpoint-flops": text(1 + 3),
+        # A layer at n = 1024, d = 64: four projections, each with two products backward; attention has 2, then 5.
+        "flash-checkpoint-flash-flops": f"{(3 * 4 * 64 + 7 * 1024) / (4 * 64 + 2 * 1024):.1f}",
     },
 }
