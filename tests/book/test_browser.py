@@ -48,7 +48,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(fixture, containing(text) or ["index.html"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not the session: Playwright runs once in a process, and other modules start it too
 def running() -> Iterator[Browser]:
     """One browser for all tests."""
     if chromium() is None:
