@@ -21,7 +21,7 @@ help: ## say what there is
 book: .venv/.attnlib ## execute every chapter, build the pages in _build/html
 	.venv/bin/python tools/build.py
 
-test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (under 15 minutes on 2 cores)
+test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (under 20 minutes on 2 cores)
 	@echo "== the library on the oldest versions it promises (locks/oldest.txt)"
 	.venv-oldest/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
 	@echo "== everything"
@@ -102,7 +102,7 @@ find-python = $(shell for v in $(1); do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit("%d.%d" % sys.version_info[:2] != sys.argv[1])' "$$v" \
 	>/dev/null 2>&1 && echo "$$p" && exit; done; done)
 
-# Asked first: to learn of a missing interpreter after four minutes of building is a nuisance.
+# Asked first: to learn of a missing interpreter after minutes of building is a nuisance.
 interpreters:
 	@if [ ! -e .venv-oldest/.stamp ]; then $(call need,.venv-oldest,$(call find-python,3.11 3.12)) true; fi
 	@if [ ! -e .venv-colab/.stamp ]; then $(call need,.venv-colab,$(call find-python,3.12 3.11)) true; fi
