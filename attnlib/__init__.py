@@ -8,22 +8,35 @@ from attnlib.attention import (
     multihead_attention,
 )
 from attnlib.calibrate import measure_device
+from attnlib.convolution import conv, conv_stack, init_conv
 from attnlib.feedforward import feed_forward, init_feed_forward
 from attnlib.flash import flash_attention
+from attnlib.local import window_attention
 from attnlib.mesh import spread
+from attnlib.recurrent import gru, init_gru, init_lstm, init_rnn, lstm, rnn
 
 __all__ = [
     "attention",
     "attention_weights",
     "clock",
+    "conv",
+    "conv_stack",
     "cost",
     "count",
     "feed_forward",
     "flash_attention",
+    "gru",
     "hardness",
+    "init_conv",
     "init_feed_forward",
+    "init_gru",
+    "init_lstm",
     "init_multihead_attention",
+    "init_rnn",
+    "lstm",
     "measure_device",
     "multihead_attention",
+    "rnn",
     "spread",
+    "window_attention",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -98,6 +100,12 @@ def lengths(function: str, value: Any, lead: tuple[int, ...]) -> None:
         raise ValueError(f"{function}: lengths: expected a shape that broadcasts to {lead}, got {value.shape}")
 
 
+def within(lengths: Any, lead: Sequence[int], n: int) -> jax.Array:
+    """Return which of n positions exist, (*lead, n), for checked lengths that broadcast to the leading axes."""
+    count = jnp.broadcast_to(jnp.asarray(lengths).astype(jnp.int32), (*lead,))[..., None]
+    return jax.lax.broadcasted_iota(jnp.int32, (*lead, n), len(lead)) < count
+
+
 def flag(function: str, name: str, value: Any) -> None:
     """Raise unless `value` is a Python bool: it decides what is compiled, so it cannot be traced."""
     if not isinstance(value, bool):
@@ -113,6 +121,26 @@ def scalar(function: str, name: str, value: Any) -> None:
     array = hasattr(value, "dtype") and not isinstance(value, NUMBERS)
     got = f"shape {value.shape}, dtype {value.dtype}" if array else repr(value)
     raise ValueError(f"{function}: {name}: expected a finite real number, got {got}")
+
+
+@contextmanager
+def named(function: str, inner: str) -> Iterator[None]:
+    """Let errors of a function that does the work speak of the one that was called."""
+    try:
+        yield
+    except ValueError as error:
+        message = str(error)
+        if not message.startswith(f"{inner}: "):
+            raise
+        raise ValueError(function + message.removeprefix(inner)) from None
+
+
+def params(function: str, value: Any, names: list[str]) -> None:
+    """Raise unless `value` is a dict of exactly these names, of floating-point arrays."""
+    if not isinstance(value, dict) or set(value) != set(names):
+        got = sorted(value) if isinstance(value, dict) else type(value).__name__
+        raise ValueError(f"{function}: params: expected a dict of {', '.join(names)}, got {got}")
+    floating(function, **value)
 
 
 def floating_dtype(function: str, dtype: Any) -> None:

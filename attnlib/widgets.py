@@ -59,8 +59,7 @@ def formulas() -> dict[str, Any]:
     layer = cost.multihead_attention(n, d, h)
     core = cost.attention(n, d / h, h=h)
     projections = layer["projections"].flops + layer["output"].flops
-    # Vaswani et al. (2017), table 1: two products of width d at each position, W x and U h.
-    recurrent = 4 * n * d**2
+    recurrent = cost.rnn(n, d).matmul_flops  # as the text has it: two products with a (d, d) matrix at each position
 
     def meeting(a: Any, b: Any) -> Any:
         (length,) = sympy.solve(sympy.Eq(a, b), n)

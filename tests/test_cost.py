@@ -124,6 +124,9 @@ MODELS = {
     cost.multihead_attention: ("n", "d", "h", "m", "h_kv", "d_k", "d_v", "batch"),
     cost.feed_forward: ("n", "d", "d_ff", "batch"),
     cost.transformer_layer: ("n", "d", "h", "h_kv", "d_ff", "batch"),
+    cost.rnn: ("n", "d", "d_h", "batch"),
+    cost.gru: ("n", "d", "d_h", "batch"),
+    cost.lstm: ("n", "d", "d_h", "batch"),
 }
 TOTALS = (
     *("matmul_flops", "other_flops", "flops", "transcendentals", "bytes_read", "bytes_written", "sequential"),
@@ -133,7 +136,7 @@ TOTALS = (
 
 def sizes(rng):
     h_kv, g, e = (int(x) for x in rng.integers(1, 9, 3))
-    integers = {name: int(rng.integers(1, 3000)) for name in ("n", "m", "d_k", "d_v", "batch", "d_ff")}
+    integers = {name: int(rng.integers(1, 3000)) for name in ("n", "m", "d_k", "d_v", "batch", "d_ff", "d_h")}
     return integers | {"h": g * h_kv, "h_kv": h_kv, "d": g * h_kv * e}
 
 

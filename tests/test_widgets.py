@@ -35,7 +35,7 @@ def expected(n, d, h):
     return {
         "attention": layer.flops,
         "core": core.flops,
-        "recurrent": n * (2 * d * d + 2 * d * d),
+        "recurrent": cost.rnn(n, d).matmul_flops,
         "feed_forward": cost.feed_forward(n, d).flops,
         "softmax": core["softmax"].flops,
     }

@@ -5,6 +5,7 @@ reduction of m numbers is m FLOPs.
 """
 
 from attnlib.cost.algebra import BYTES, Cost, Number, Step
+from attnlib.cost.convolution import conv, conv_path
 from attnlib.cost.devices import ACCELERATORS, Curve, Device
 from attnlib.cost.flash import flash_attention
 from attnlib.cost.io import Traffic, Transfer, attention_io, flash_attention_io
@@ -16,6 +17,8 @@ from attnlib.cost.layers import (
     transformer_layer,
     visible_pairs,
 )
+from attnlib.cost.local import window_attention, window_pairs
+from attnlib.cost.recurrent import gru, lstm, rnn
 from attnlib.cost.roofline import Roofline, StepTime, roofline
 
 __all__ = [
@@ -32,12 +35,19 @@ __all__ = [
     "Transfer",
     "attention",
     "attention_io",
+    "conv",
+    "conv_path",
     "feed_forward",
     "flash_attention",
     "flash_attention_io",
+    "gru",
     "kv_cache",
+    "lstm",
     "multihead_attention",
+    "rnn",
     "roofline",
     "transformer_layer",
     "visible_pairs",
+    "window_attention",
+    "window_pairs",
 ]
