@@ -1,6 +1,6 @@
 """Self-attention and its alternatives in JAX, each with a cost model that agrees with what the compiler counts."""
 
-from attnlib import clock, cost, count, hardness
+from attnlib import clock, cost, count, decoding, hardness
 from attnlib.attention import (
     attention,
     attention_weights,
@@ -23,6 +23,7 @@ __all__ = [
     "conv_stack",
     "cost",
     "count",
+    "decoding",
     "feed_forward",
     "flash_attention",
     "gru",

@@ -9,6 +9,7 @@ import test_attention
 import test_convolution
 import test_cost
 import test_count
+import test_decoding
 import test_feedforward
 import test_flash
 import test_hardness_cnf
@@ -23,7 +24,7 @@ import test_roofline
 import test_train
 
 import attnlib
-from attnlib import cost, count, hardness, train
+from attnlib import cost, count, decoding, hardness, train
 
 FUNCTIONS = {
     f"{module.__name__}.{name}": getattr(module, name)
@@ -33,7 +34,7 @@ FUNCTIONS = {
         (hardness, hardness.__all__),
         *(
             (module, [n for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__])
-            for module in (count, train)
+            for module in (count, decoding, train)
         ),
     )
     for name in names
@@ -44,6 +45,7 @@ TABLES = (
     test_convolution,
     test_cost,
     test_count,
+    test_decoding,
     test_feedforward,
     test_flash,
     test_hardness_cnf,

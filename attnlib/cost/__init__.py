@@ -6,6 +6,7 @@ reduction of m numbers is m FLOPs.
 
 from attnlib.cost.algebra import BYTES, Cost, Number, Step
 from attnlib.cost.convolution import conv, conv_path
+from attnlib.cost.decoding import decode_step, generation
 from attnlib.cost.devices import ACCELERATORS, Curve, Device
 from attnlib.cost.flash import flash_attention
 from attnlib.cost.io import Traffic, Transfer, attention_io, flash_attention_io
@@ -37,9 +38,11 @@ __all__ = [
     "attention_io",
     "conv",
     "conv_path",
+    "decode_step",
     "feed_forward",
     "flash_attention",
     "flash_attention_io",
+    "generation",
     "gru",
     "kv_cache",
     "lstm",

@@ -1,0 +1,368 @@
+"""Generation one position at a time: a cache of keys and values, filled by a prompt and read by every step.
+
+Shapes never change, so prefill and step compile once. A full cache is refused where its length is known, and where it
+is not, inside `jit`, every output is NaN from there on: nothing is overwritten and nothing is silently wrong. A ring
+forgets instead, as asked. `jax.jit(step, donate_argnums=2)` updates the cache in place.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from attnlib import _check
+from attnlib.flash import flash_attention
+
+Params = dict[str, Array]
+AnyArray = Array | np.ndarray
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["k", "v", "length"], meta_fields=["ring"])
+@dataclass(frozen=True)
+class KVCache:
+    """The keys and values of the positions so far. A pytree: it goes through `jit`, `vmap` and donation.
+
+    Attributes:
+        k: keys, (..., h_kv, d_k, capacity): transposed, so that a step reads them as one stream.
+        v: values, (..., h_kv, capacity, d_v).
+        length: positions seen, an int32 without axes; more than the capacity after an overflow (or in a ring), and
+            −1 after a prefill of a cache that was not empty. `vmap` over caches gives each sequence its own.
+        ring: whether position t takes the slot t mod capacity and the oldest is forgotten.
+    """
+
+    k: Any
+    v: Any
+    length: Any
+    ring: bool
+
+    @property
+    def capacity(self) -> int:
+        """Positions that fit."""
+        return int(self.v.shape[-2])
+
+
+def init_cache(
+    capacity: int,
+    d_k: int,
+    *,
+    d_v: int | None = None,
+    h_kv: int = 1,
+    batch: tuple[int, ...] = (),
+    ring: bool = False,
+    dtype: jnp.dtype | type = jnp.float32,
+) -> KVCache:
+    """Make an empty cache.
+
+    Args:
+        capacity: positions that fit; of a ring, the window.
+        d_k: width of a head's keys.
+        d_v: width of a head's values; d_k by default.
+        h_kv: key and value heads: 1 for multi-query, fewer than the query heads for grouped-query attention.
+        batch: leading axes.
+        ring: forget the oldest position when full: each query sees the last `capacity` positions, its own included.
+        dtype: floating dtype of keys and values.
+
+    Returns:
+        A `KVCache` of zeros and length 0.
+
+    Raises:
+        ValueError: a size that is not a positive integer, a dtype that is not floating.
+
+    Cost: `cost.kv_cache(capacity, d_k, …)` bytes.
+
+    Source: Shazeer (2019), section 2.4.
+
+    Example:
+        >>> cache = init_cache(100, 64, h_kv=8)
+        >>> cache.capacity, cache.k.shape, cache.v.shape
+        (100, (8, 64, 100), (8, 100, 64))
+    """
+    name = "decoding.init_cache"
+    d_v = d_k if d_v is None else d_v
+    _check.positive_int(name, capacity=capacity, d_k=d_k, d_v=d_v, h_kv=h_kv)
+    if not isinstance(batch, tuple) or any(isinstance(b, bool) or not isinstance(b, int) or b < 1 for b in batch):
+        raise ValueError(f"{name}: batch: expected a tuple of positive integers, got {batch!r}")
+    _check.flag(name, "ring", ring)
+    _check.floating_dtype(name, dtype)
+    k, v = jnp.zeros((*batch, h_kv, d_k, capacity), dtype), jnp.zeros((*batch, h_kv, capacity, d_v), dtype)
+    return KVCache(k, v, jnp.zeros((), jnp.int32), ring)
+
+
+def attend(
+    q: Float[AnyArray, "*b h 1 d_k"],
+    k: Float[AnyArray, "*b h_kv 1 d_k"],
+    v: Float[AnyArray, "*b h_kv 1 d_v"],
+    cache: KVCache,
+    *,
+    scale: float | Float[Array, ""] | None = None,
+    context: int | None = None,
+) -> tuple[Float[Array, "*b h 1 d_v"], KVCache]:
+    """Store one position's keys and values, and attend to all that are stored.
+
+    o = Σ_j e^(s_j − c) v_j / Σ_j e^(s_j − c),   s_j = scale · q·k_j,   c = max_j s_j,   over the slots in use
+
+    Args:
+        q: the position's queries, shape (..., h, 1, d_k), any floating dtype.
+        k: its keys, shape (..., h_kv, 1, d_k); query head i reads key head ⌊i·h_kv/h⌋.
+        v: its values, shape (..., h_kv, 1, d_v).
+        cache: positions before it.
+        scale: factor of the scores; 1/√d_k by default.
+        context: read the first `context` slots alone, a Python integer: the slots in use must be among them. All by
+            default. Each value compiles once, so let it grow in powers of two.
+
+    Returns:
+        Array (..., h, 1, d_v) in v's dtype, and the cache with one position more. Where the length is traced and the
+        cache is full, or `context` too small, the output is NaN; a full cache is left as it is.
+
+    Raises:
+        ValueError: wrong shapes or dtypes; a cache known to be full, or a context known to be too small.
+
+    Cost: `cost.decode_step(t, d, h)` has this core: 2hc(d_k + d_v) FLOPs in matrix products for c slots read.
+
+    Source: Shazeer (2019), section 2.4.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> cache, zero = init_cache(2, 1), jnp.zeros((1, 1, 1))
+        >>> _, cache = attend(zero, zero, jnp.full((1, 1, 1), 2.0), cache)
+        >>> o, cache = attend(zero, zero, jnp.full((1, 1, 1), 4.0), cache)
+        >>> print(o[0, 0], cache.length)  # the mean
+        [3.] 2
+        >>> attend(zero, zero, zero, cache)
+        Traceback (most recent call last):
+        ...
+        ValueError: decoding.attend: cache: expected room for a position, got 2 of 2 in use
+    """
+    name = "decoding.attend"
+    _check.floating(name, q=q, k=k, v=v)
+    _check.rank_at_least(name, 3, "(..., h, 1, d)", q=q, k=k, v=v)
+    for argument, x in {"q": q, "k": k, "v": v}.items():
+        if x.shape[-2] != 1:
+            raise ValueError(f"{name}: {argument}: expected one position, (..., h, 1, d), got shape {x.shape}")
+    lead, h = q.shape[:-3], q.shape[-3]
+    _check_cache(name, cache, lead, k.shape[-3], k.shape[-1], v.shape[-1])
+    for argument, x in {"k": k, "v": v}.items():
+        if x.shape[:-2] != (*lead, k.shape[-3]):
+            raise ValueError(f"{name}: {argument}: expected heads {(*lead, k.shape[-3])}, got shape {x.shape}")
+    _check.same_axis(name, -1, "d_k", q=q, k=k)
+    _check.divides(name, "k", k.shape[-3], "h", h)
+    _check.scalar(name, "scale", scale)
+    context = _check_context(name, cache, context)
+    return _attend(jnp.asarray(q), jnp.asarray(k), jnp.asarray(v), cache, scale, context)
+
+
+def prefill(
+    params: Params,
+    x: Float[AnyArray, "*b n d"],
+    cache: KVCache,
+    *,
+    scale: float | Float[Array, ""] | None = None,
+) -> tuple[Float[Array, "*b n d"], KVCache]:
+    """Run multi-head attention on a prompt, causally and all positions at once, and fill an empty cache.
+
+    The output is that of `multihead_attention(params, x, causal=True)`, within the window if the cache is a ring.
+
+    Args:
+        params: w_q (h, d, d_k), w_k (h_kv, d, d_k), w_v (h_kv, d, d_v), w_o (h, d_v, d), as
+            `init_multihead_attention` returns them.
+        x: the prompt, shape (..., n, d), any floating dtype.
+        cache: an empty one, of the same leading axes and heads.
+        scale: factor of the scores; 1/√d_k by default.
+
+    Returns:
+        Array (..., n, d) in x's dtype, and the filled cache. Where the length is traced and the cache was not empty,
+        the output is NaN, and every output after it.
+
+    Raises:
+        ValueError: wrong shapes or dtypes; a prompt longer than the capacity of a cache that is no ring; a cache
+            known not to be empty.
+
+    Cost: 8nd² for the projections and `cost.flash_attention(n, d_k, h=h, causal=True)`, which skips hidden blocks.
+
+    Source: Pope et al. (2022), section 2.
+
+    Example:
+        >>> import jax
+        >>> from attnlib import init_multihead_attention
+        >>> params = init_multihead_attention(jax.random.key(0), d=8, h=2)
+        >>> y, cache = prefill(params, jax.numpy.ones((5, 8)), init_cache(10, 4, h_kv=2))
+        >>> y.shape, int(cache.length)
+        ((5, 8), 5)
+    """
+    name = "decoding.prefill"
+    lead, h, h_kv = _check_layer(name, params, x, cache)
+    _check.scalar(name, "scale", scale)
+    x = jnp.asarray(x)
+    n, c = x.shape[-2], cache.capacity
+    if n > c and not cache.ring:
+        raise ValueError(f"{name}: x: expected at most {c} positions, the capacity of the cache, got {n}")
+    known = _known(cache.length)
+    if known is not None and known != 0:
+        raise ValueError(f"{name}: cache: expected an empty one, got one of length {known}")
+    w_q, w_k, w_v, w_o = (jnp.asarray(params[w]).astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
+    q, k, v = (jnp.einsum("...nd,hdk->...hnk", x, w) for w in (w_q, w_k, w_v))
+    grouped = q.reshape(*lead, h_kv, h // h_kv, n, -1)
+    o = flash_attention(
+        grouped, k[..., None, :, :], v[..., None, :, :], causal=True, scale=scale, window=c if cache.ring else None
+    )
+    assert not isinstance(o, tuple)
+    y = jnp.einsum("...hnk,hkd->...nd", o.reshape(*lead, h, n, -1), w_o)
+    empty = cache.length == 0
+    # Position t lies in slot t mod c: the last c of a longer prompt, turned.
+    keep = min(n, c)
+    k, v = (jnp.roll(a[..., n - keep :, :], n % c if keep == c else 0, axis=-2) for a in (k, v))
+    k = jnp.where(empty, k.swapaxes(-1, -2).astype(cache.k.dtype), cache.k[..., :keep])
+    v = jnp.where(empty, v.astype(cache.v.dtype), cache.v[..., :keep, :])
+    zero = jnp.zeros((), jnp.int32)
+    filled = KVCache(
+        jax.lax.dynamic_update_slice(cache.k, k, [zero] * cache.k.ndim),
+        jax.lax.dynamic_update_slice(cache.v, v, [zero] * cache.v.ndim),
+        jnp.where(empty, n, -1).astype(jnp.int32),
+        cache.ring,
+    )
+    return jnp.where(empty, y, jnp.nan), filled
+
+
+def step(
+    params: Params,
+    x: Float[AnyArray, "*b 1 d"],
+    cache: KVCache,
+    *,
+    scale: float | Float[Array, ""] | None = None,
+    context: int | None = None,
+) -> tuple[Float[Array, "*b 1 d"], KVCache]:
+    """Run multi-head attention for the next position: it reads the cache and adds its own keys and values.
+
+    Args:
+        params: as in `prefill`.
+        x: the position, shape (..., 1, d), any floating dtype.
+        cache: the positions before it.
+        scale: factor of the scores; 1/√d_k by default.
+        context: as in `attend`.
+
+    Returns:
+        Array (..., 1, d) in x's dtype, and the cache with one position more; NaN as in `attend`.
+
+    Raises:
+        ValueError: wrong shapes or dtypes, and what `attend` raises.
+
+    Cost: `cost.decode_step(t, d, h)`: 8d² + 4td FLOPs in matrix products with t slots read. It reads the parameters
+        and the cache once; the cache is not copied when it is donated.
+
+    Source: Shazeer (2019), section 2.4.
+
+    Example:
+        >>> import jax
+        >>> from attnlib import init_multihead_attention
+        >>> params = init_multihead_attention(jax.random.key(0), d=8, h=4, h_kv=2)
+        >>> run = jax.jit(step, donate_argnums=2)
+        >>> y, cache = run(params, jax.numpy.ones((1, 8)), init_cache(10, 2, h_kv=2))
+        >>> y.shape, int(cache.length)
+        ((1, 8), 1)
+    """
+    name = "decoding.step"
+    lead, h, _ = _check_layer(name, params, x, cache)
+    if x.shape[-2] != 1:
+        raise ValueError(f"{name}: x: expected one position, (..., 1, d), got shape {x.shape}")
+    _check.scalar(name, "scale", scale)
+    context = _check_context(name, cache, context)
+    x = jnp.asarray(x)
+    w_q, w_k, w_v, w_o = (jnp.asarray(params[w]).astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
+    rows = x.reshape(1, -1, x.shape[-1])
+    barrier: Any = jax.lax.optimization_barrier
+
+    def project(w: Array) -> Array:
+        # One product a head. The barrier keeps XLA from making one product of all heads, for which it would write
+        # every matrix anew at each step: that alone takes as long as reading the cache.
+        each: Array = barrier(jnp.broadcast_to(rows, (len(w), *rows.shape[1:])))
+        return jnp.moveaxis(each @ w, 0, 1).reshape(*lead, len(w), 1, -1)
+
+    o, cache = _attend(project(w_q), project(w_k), project(w_v), cache, scale, context)
+    return jnp.einsum("...hnk,hkd->...nd", o.reshape(*lead, h, 1, -1).astype(x.dtype), w_o), cache
+
+
+def _attend(q: Array, k: Array, v: Array, cache: KVCache, scale: Any, context: int) -> tuple[Array, KVCache]:
+    *lead, h, _, d_k = q.shape
+    h_kv, d_v, c = k.shape[-3], v.shape[-1], cache.capacity
+    wide = jnp.float64 if jnp.float64 in (q.dtype, cache.k.dtype) else jnp.float32
+    t = cache.length
+    full = (t < 0) if cache.ring else (t < 0) | (t >= c)
+    slot = t % c if cache.ring else jnp.clip(t, 0, c - 1)
+    keys = _write(cache.k, k.swapaxes(-1, -2), slot, -1, full)
+    values = _write(cache.v, v, slot, -2, full)
+    # Heads and batch as one axis, the queries of a group as rows: two plain products, which read the cache once.
+    heads = math.prod((*lead, h_kv))
+    q = (q.astype(wide) * jnp.asarray(1 / math.sqrt(d_k) if scale is None else scale, wide)).reshape(heads, -1, d_k)
+    s = q @ keys[..., :context].reshape(heads, d_k, context).astype(wide)
+    used = jnp.minimum(t + 1, c)
+    seen = jax.lax.broadcasted_iota(jnp.int32, s.shape, 2) < used
+    s = jnp.where(seen, s, -jnp.inf)
+    p = jnp.exp(s - s.max(axis=-1, keepdims=True))
+    o = p @ values[..., :context, :].reshape(heads, context, d_v).astype(wide) / p.sum(axis=-1, keepdims=True)
+    o = jnp.where(full | (used > context), jnp.nan, o).astype(v.dtype).reshape(*lead, h, 1, d_v)
+    return o, replace(cache, k=keys, v=values, length=jnp.where(t < 0, t, t + 1))
+
+
+def _write(array: Array, new: Array, slot: Array, axis: int, refuse: Array) -> Array:
+    """Put one position into its slot, or leave the slot as it is."""
+    axis += array.ndim
+    old = jax.lax.dynamic_slice_in_dim(array, slot, 1, axis)
+    new = jnp.where(refuse, old, new.astype(array.dtype))
+    return jax.lax.dynamic_update_slice_in_dim(array, new, slot, axis)
+
+
+def _known(length: Any) -> int | None:
+    """Return a length that is not traced."""
+    return None if isinstance(length, jax.core.Tracer) else int(length)
+
+
+def _check_cache(name: str, cache: Any, lead: tuple[int, ...], h_kv: int, d_k: int, d_v: int) -> None:
+    if not isinstance(cache, KVCache):
+        raise ValueError(f"{name}: cache: expected a KVCache, got {type(cache).__name__}")
+    c = cache.capacity
+    for part, array, shape in (("k", cache.k, (*lead, h_kv, d_k, c)), ("v", cache.v, (*lead, h_kv, c, d_v))):
+        if array.shape != shape:
+            raise ValueError(f"{name}: cache: expected {part} of shape {shape}, got {array.shape}")
+    if cache.length.shape:
+        raise ValueError(f"{name}: cache: expected a length without axes (use vmap), got shape {cache.length.shape}")
+
+
+def _check_context(name: str, cache: KVCache, context: Any) -> int:
+    """Check that there is room and that the context holds what is in use; return the context."""
+    c, known = cache.capacity, _known(cache.length)
+    if known is not None and (known < 0 or (known >= c and not cache.ring)):
+        got = f"{min(known, c)} of {c} in use" if known >= 0 else "one that was filled twice"
+        raise ValueError(f"{name}: cache: expected room for a position, got {got}")
+    if context is None:
+        return c
+    _check.positive_int(name, context=context)
+    used = 1 if known is None else min(known + 1, c)
+    if not used <= context <= c:
+        raise ValueError(f"{name}: context: expected {used} to {c} slots, got {context}")
+    return int(context)
+
+
+def _check_layer(name: str, params: Any, x: Any, cache: Any) -> tuple[tuple[int, ...], int, int]:
+    """Check parameters, x and cache against one another; return the leading axes, h and h_kv."""
+    _check.floating(name, x=x)
+    _check.rank_at_least(name, 2, "(..., n, d)", x=x)
+    _check.params(name, params, ["w_q", "w_k", "w_v", "w_o"])
+    for w, array in params.items():
+        if array.ndim != 3:
+            raise ValueError(f"{name}: {w}: expected three axes (heads, in, out), got shape {array.shape}")
+    (h, _, d_k), (h_kv, _, d_v), d = params["w_q"].shape, params["w_v"].shape, x.shape[-1]
+    _check.divides(name, "w_k", h_kv, "h", h)
+    shapes = {"w_q": (h, d, d_k), "w_k": (h_kv, d, d_k), "w_v": (h_kv, d, d_v), "w_o": (h, d_v, d)}
+    for w, shape in shapes.items():
+        if params[w].shape != shape:
+            raise ValueError(f"{name}: {w}: expected shape {shape}, got {params[w].shape}")
+    lead = tuple(x.shape[:-2])
+    _check_cache(name, cache, lead, h_kv, d_k, d_v)
+    return lead, h, h_kv
