@@ -1,6 +1,6 @@
 """Self-attention and its alternatives in JAX, each with a cost model that agrees with what the compiler counts."""
 
-from attnlib import clock, cost, count, decoding, hardness
+from attnlib import clock, cost, count, decoding, graph, hardness
 from attnlib.attention import (
     attention,
     attention_weights,
@@ -26,6 +26,7 @@ __all__ = [
     "decoding",
     "feed_forward",
     "flash_attention",
+    "graph",
     "gru",
     "hardness",
     "init_conv",

@@ -12,6 +12,7 @@ import test_count
 import test_decoding
 import test_feedforward
 import test_flash
+import test_graph
 import test_hardness_cnf
 import test_hardness_gadget
 import test_hardness_paper
@@ -24,13 +25,14 @@ import test_roofline
 import test_train
 
 import attnlib
-from attnlib import cost, count, decoding, hardness, train
+from attnlib import cost, count, decoding, graph, hardness, train
 
 FUNCTIONS = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module, names in (
         (attnlib, attnlib.__all__),
         (cost, cost.__all__),
+        (graph, graph.__all__),
         (hardness, hardness.__all__),
         *(
             (module, [n for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__])
@@ -48,6 +50,7 @@ TABLES = (
     test_decoding,
     test_feedforward,
     test_flash,
+    test_graph,
     test_hardness_cnf,
     test_hardness_gadget,
     test_hardness_paper,
@@ -65,7 +68,7 @@ each = pytest.mark.parametrize("name", FUNCTIONS)
 
 
 def test_public_names_are_importable():
-    for module in (attnlib, cost, hardness):
+    for module in (attnlib, cost, graph, hardness):
         assert list(module.__all__) == sorted(set(module.__all__))
         for name in module.__all__:
             assert getattr(module, name) is getattr(importlib.import_module(module.__name__), name)
