@@ -32,10 +32,11 @@ class Mechanism:
         dense: its definition in NumPy float64, same arguments.
         cost: its cost model, cost(n, d_k, m=, d_v=, h=, h_kv=, batch=, causal=, backward=).
         causal: honours `causal`.
-        mask: honours `mask`.
+        mask: honours `mask`; "keys": one that is the same for every query, and refuses others.
         blocks: keyword arguments that must not change the result, one dict a choice.
         memory_exponent: temporary memory grows at most as n to this power.
-        derived: runs the kernel of another entry, so that `make test` needs a share of the shapes alone.
+        sampled: `make test` tries it on a share of the cases, `make test-full` on all: its programs take long to
+            compile, or it runs the kernel of another entry.
     """
 
     name: str
@@ -43,10 +44,10 @@ class Mechanism:
     dense: Callable[..., np.ndarray]
     cost: Callable[..., Any]
     causal: bool = True
-    mask: bool = True
+    mask: bool | str = True
     blocks: tuple[dict[str, int], ...] = ()
     memory_exponent: float = 1.0
-    derived: bool = False
+    sampled: bool = False
 
 
 def dense_softmax(q, k, v, *, causal=False, mask=None, scale=None):
@@ -78,8 +79,56 @@ def dense_window(q, k, v, *, r, causal=False, mask=None, scale=None):
     return dense_softmax(q, k, v, mask=near, scale=scale)
 
 
+def dense_linear(weights):
+    """Normalised weights(scale · q, k), pair by pair, in float64; 0 where they add up to nothing."""
+
+    def dense(q, k, v, *, causal=False, mask=None, scale=None):
+        q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+        a = weights(q, k, scale)
+        n, m = a.shape[-2:]
+        a = a if mask is None else np.where(mask, a, 0)
+        a = np.where(np.arange(m) > np.arange(n)[:, None] + m - n, 0, a) if causal else a
+        total = a.sum(axis=-1, keepdims=True)
+        return np.where(total == 0, 0, a @ v / np.where(total == 0, 1, total))
+
+    return dense
+
+
+def elu_plus_one(x):
+    return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
+
+
+def elu_weights(q, k, scale):
+    return elu_plus_one(q * (1 if scale is None else scale)) @ elu_plus_one(k).swapaxes(-1, -2)
+
+
+def second_order(q, k, scale):
+    x = q @ k.swapaxes(-1, -2) * (1 / np.sqrt(q.shape[-1]) if scale is None else scale)
+    return 1 + x + x**2 / 2
+
+
+CHUNKS = ({"chunk": 1}, {"chunk": 3}, {"chunk": 4})
+
 MECHANISMS = [
     Mechanism("attention", attnlib.attention, dense_softmax, attnlib.cost.attention, memory_exponent=2.0),
+    Mechanism(
+        "linear_attention",
+        attnlib.linear_attention,
+        dense_linear(elu_weights),
+        attnlib.cost.linear_attention,
+        mask="keys",
+        blocks=CHUNKS,
+        sampled=True,
+    ),
+    Mechanism(
+        "taylor_attention",
+        attnlib.taylor_attention,
+        dense_linear(second_order),
+        attnlib.cost.taylor_attention,
+        mask="keys",
+        blocks=CHUNKS,
+        sampled=True,
+    ),
     Mechanism(
         "flash_attention",
         attnlib.flash_attention,
@@ -93,7 +142,7 @@ MECHANISMS = [
         partial(dense_window, r=4),
         lambda n, d_k, **sizes: attnlib.cost.window_attention(n, d_k, 4, **sizes),
         blocks=({"block_q": 3, "block_k": 4}, {"block_k": 2}),
-        derived=True,
+        sampled=True,
     ),
 ]
 
@@ -111,16 +160,21 @@ SHAPES = [
 ]
 
 
-FEW = (SHAPES[1], SHAPES[3])
-"""One head, and several with more queries than keys."""
+FEW = (SHAPES[3], SHAPES[4])
+"""More queries than keys, and grouped heads."""
+
+
+def each_with(name, values, few):
+    """Every mechanism with every value; the sampled ones with a few, unless all trials are asked for."""
+    cases = [(mech, x) for mech in MECHANISMS for x in (few if mech.sampled and not FULL else values)]
+    return pytest.mark.parametrize(
+        ("mech", name), cases, ids=lambda x: getattr(x, "name", getattr(x, "__name__", str(x)))
+    )
 
 
 def each_of(shapes):
-    """Run every mechanism on every shape; a derived one on few of them, but under `make test-full`."""
-    cases = [(m, s) for m in MECHANISMS for s in shapes if FULL or not m.derived or s in FEW]
-    return pytest.mark.parametrize(
-        ("mech", "shape"), cases, ids=lambda x: x.name if isinstance(x, Mechanism) else str(x)
-    )
+    """Every mechanism with every shape; the sampled ones with few."""
+    return each_with("shape", shapes, [s for s in shapes if s in FEW])
 
 
 def draw(rng, shape, dtype=np.float32):
@@ -129,17 +183,21 @@ def draw(rng, shape, dtype=np.float32):
     return tuple(jnp.asarray(x, dtype) for x in (q, k, v))
 
 
-def draw_mask(rng, shape, lead=True):
+def draw_mask(rng, shape, lead=True, mask=True):
     q_lead, k_lead, n, m, *_ = shape
     b = np.broadcast_shapes(q_lead, k_lead) if lead else ()
+    n = 1 if mask == "keys" else n
     return jnp.asarray(rng.random((*b, n, m)) < 0.6)
 
 
 def options(mech, rng, shape):
-    """Every combination of causal and mask that the mechanism honours, per-batch masks and shared ones."""
-    masks = [None, draw_mask(rng, shape), draw_mask(rng, shape, lead=False)] if mech.mask else [None]
-    masks = masks if FULL or not mech.derived else masks[:2]
-    return [{"causal": c, "mask": m} for c in ((False, True) if mech.causal else (False,)) for m in masks]
+    """Every combination of causal and mask that the mechanism honours, per-batch masks and shared ones.
+
+    Of a sampled one: no mask, a shared one without causal, a per-batch one with it.
+    """
+    masks = [None, *(draw_mask(rng, shape, lead, mech.mask) for lead in (True, False))] if mech.mask else [None]
+    every = [{"causal": c, "mask": m} for c in ((False, True) if mech.causal else (False,)) for m in masks]
+    return [every[i] for i in (0, 2, 3, 4)] if mech.sampled and not FULL else every
 
 
 def with_backward(fn):
@@ -204,9 +262,8 @@ def test_jit_and_vmap(mech, shape, rng):
         np.testing.assert_allclose(mapped, looped, atol=3e-6)
 
 
-@each
+@each_with("dtype", [jnp.float32, jnp.bfloat16, jnp.float16], [jnp.bfloat16])
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 def test_lowers_for_every_platform(mech, platform, dtype, rng):
     q, k, v = draw(rng, SHAPES[3], dtype)
     for kwargs in options(mech, rng, SHAPES[3]):
@@ -221,17 +278,16 @@ def test_lowers_for_every_platform(mech, platform, dtype, rng):
 
 @each
 def test_block_sizes_change_nothing(mech, rng):
-    for shape in SHAPES[1:] if FULL else FEW[:1] if mech.derived else SHAPES[3:5]:
+    for shape in SHAPES[1:] if FULL else FEW[1:] if mech.sampled else SHAPES[3:5]:
         q, k, v = draw(rng, shape)
-        for blocks in mech.blocks:
+        for blocks in mech.blocks[1:] if mech.sampled and not FULL else mech.blocks:
             for kwargs in options(mech, rng, shape):
                 np.testing.assert_allclose(
                     mech.fn(q, k, v, **kwargs, **blocks), mech.fn(q, k, v, **kwargs), rtol=1e-5, atol=2e-6
                 )
 
 
-@each
-@pytest.mark.parametrize("n", [1, 8, 13])
+@each_with("n", [1, 8, 13], [8])
 @pytest.mark.parametrize("change", ["redraw", "huge", "nan", "inf"])
 def test_strictly_causal(mech, n, change, rng):
     if not mech.causal:
@@ -252,12 +308,35 @@ def test_strictly_causal(mech, n, change, rng):
         np.testing.assert_allclose(after[:, : i + 1], before[:, : i + 1], rtol=1e-6, atol=1e-7)
 
 
+def hidden_keys(mech, rng):
+    """The same for a mechanism whose masks hide keys from every query: all of them, or those of a causal row."""
+    with pytest.raises(ValueError, match="mask: expected"):
+        mech.fn(*draw(rng, SHAPES[1]), mask=draw_mask(rng, SHAPES[1]))
+    q, k, v = draw(rng, ((2,), (2,), 6, 9, 4, 3))
+    mask = draw_mask(rng, ((2,), (2,), 6, 9), mask="keys").at[0].set(False).at[1, :, 0].set(True)
+    mask = mask.at[1, :, 3].set(False)
+    for causal in (False, True):
+        run = jax.jit(with_backward(lambda *a, c=causal: mech.fn(*a, mask=mask, causal=c)))
+        out, (dq, dk, dv) = run(np.ones((2, 6, 3), "f"), q, k, v)
+        assert not out[0].any()
+        assert out[1].any(axis=-1).all()
+        assert all(jnp.isfinite(g).all() for g in (dq, dk, dv))
+        assert not any(g[0].any() for g in (dq, dk, dv))
+        assert not any(g[1, 3].any() for g in (dk, dv))
+    q, k, v = draw(rng, ((), (), 5, 3, 4, 3))
+    out = mech.fn(q, k, v, causal=True)
+    assert not out[:2].any()
+    assert out[2:].any(axis=-1).all()
+
+
 @each
 def test_a_query_that_sees_nothing_gets_zeros_and_zero_gradient(mech, rng):
     if not mech.mask:
         with pytest.raises(ValueError, match="mask: expected"):
             mech.fn(*draw(rng, SHAPES[1]), mask=draw_mask(rng, SHAPES[1]))
         return
+    if mech.mask == "keys":
+        return hidden_keys(mech, rng)
     q, k, v = draw(rng, ((2,), (2,), 6, 9, 4, 3))
     mask = draw_mask(rng, ((2,), (2,), 6, 9)).at[:, 2].set(False).at[0].set(False)
     out, (dq, dk, dv) = jax.jit(with_backward(lambda *a: mech.fn(*a, mask=mask)))(np.ones((2, 6, 3), "f"), q, k, v)
@@ -281,7 +360,9 @@ def test_bad_numbers_in_masked_positions_reach_nothing(mech, bad, rng):
     if not mech.mask:
         pytest.skip("the mechanism refuses masks: test_a_query_that_sees_nothing_gets_zeros_and_zero_gradient")
     q, k, v = draw(rng, ((2,), (2,), 6, 9, 4, 3))
-    mask = draw_mask(rng, ((2,), (2,), 6, 9)).at[..., 5:].set(False).at[:, 4].set(False).at[:, :4, 0].set(True)
+    mask = draw_mask(rng, ((2,), (2,), 6, 9), mask=mech.mask).at[..., 5:].set(False).at[:, :4, 0].set(True)
+    if mech.mask != "keys":
+        mask = mask.at[:, 4].set(False)
 
     jitted = jax.jit(with_backward(lambda *a: mech.fn(*a, mask=mask)))
 
@@ -290,7 +371,7 @@ def test_bad_numbers_in_masked_positions_reach_nothing(mech, bad, rng):
         return [out, *gradients]
 
     clean = run(q, k, v)
-    dirty = run(q.at[:, 4].set(bad), k.at[:, 6, 1].set(bad), v.at[:, 7:].set(bad))
+    dirty = run(q if mech.mask == "keys" else q.at[:, 4].set(bad), k.at[:, 6, 1].set(bad), v.at[:, 7:].set(bad))
     for a, b in zip(dirty, clean, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
     # A bad number that is seen is not hidden. Key 3 is seen by the first query of every mechanism.
@@ -301,8 +382,7 @@ def test_bad_numbers_in_masked_positions_reach_nothing(mech, bad, rng):
         assert np.isnan(mech.fn(*args, mask=mask)[:, :4][seen]).all()
 
 
-@each
-@pytest.mark.parametrize("size", [1e4, -1e4])
+@each_with("size", [1e4, -1e4], [1e4])
 def test_logits_of_ten_thousand(mech, size, rng):
     q, k, v = draw(rng, ((2,), (2,), 9, 9, 4, 3))
     q = jnp.ones_like(q)
@@ -337,12 +417,16 @@ def test_matmul_flops_equal_the_cost_model(mech, shape, rng):
     q_lead, k_lead, n, m, d_k, d_v = shape
     *batch, h = q_lead or (1,)
     sizes = {"m": m, "d_v": d_v, "h": h, "h_kv": (k_lead or (1,))[-1], "batch": int(np.prod(batch))}
+    h_kv = sizes.pop("h_kv")
     for kwargs in options(mech, rng, shape):
+        # Keys that differ between the heads of a group are summed for each head.
+        apart = mech.mask == "keys" and kwargs["mask"] is not None and kwargs["mask"].ndim > 2
+        sizes["h_kv"] = h if apart else h_kv
         model = mech.cost(n, d_k, causal=kwargs["causal"], **sizes)
         assert count.matmul_flops(lambda *a, kw=kwargs: mech.fn(*a, **kw), q, k, v) == model.matmul_flops
         both = mech.cost(n, d_k, causal=kwargs["causal"], backward=True, **sizes)
         program = with_backward(lambda *a, kw=kwargs: mech.fn(*a, **kw))
-        assert count.matmul_flops(program, jnp.zeros(mech.fn(q, k, v).shape), q, k, v) == both.matmul_flops
+        assert count.matmul_flops(program, jax.eval_shape(mech.fn, q, k, v), q, k, v) == both.matmul_flops
 
 
 @each

@@ -18,14 +18,16 @@ import test_hardness_gadget
 import test_hardness_paper
 import test_hardness_vectors
 import test_io
+import test_linear
 import test_local
 import test_mesh
 import test_recurrent
 import test_roofline
+import test_taylor
 import test_train
 
 import attnlib
-from attnlib import cost, count, decoding, graph, hardness, train
+from attnlib import cost, count, decoding, graph, hardness, taylor, train
 
 FUNCTIONS = {
     f"{module.__name__}.{name}": getattr(module, name)
@@ -34,6 +36,7 @@ FUNCTIONS = {
         (cost, cost.__all__),
         (graph, graph.__all__),
         (hardness, hardness.__all__),
+        (taylor, taylor.__all__),
         *(
             (module, [n for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__])
             for module in (count, decoding, train)
@@ -56,10 +59,12 @@ TABLES = (
     test_hardness_paper,
     test_hardness_vectors,
     test_io,
+    test_linear,
     test_local,
     test_mesh,
     test_recurrent,
     test_roofline,
+    test_taylor,
     test_train,
 )
 REFUSED = {bad[3] for module in TABLES for bad in module.BAD}

@@ -18,9 +18,18 @@ from attnlib.cost.layers import (
     transformer_layer,
     visible_pairs,
 )
+from attnlib.cost.linear import linear_attention, linear_attention_step
 from attnlib.cost.local import window_attention, window_pairs
 from attnlib.cost.recurrent import gru, lstm, rnn
 from attnlib.cost.roofline import Roofline, StepTime, roofline
+from attnlib.cost.taylor import (
+    softmax_operations,
+    taylor_attention,
+    taylor_attention_step,
+    taylor_features,
+    taylor_operations,
+    taylor_state,
+)
 
 __all__ = [
     "ACCELERATORS",
@@ -45,10 +54,18 @@ __all__ = [
     "generation",
     "gru",
     "kv_cache",
+    "linear_attention",
+    "linear_attention_step",
     "lstm",
     "multihead_attention",
     "rnn",
     "roofline",
+    "softmax_operations",
+    "taylor_attention",
+    "taylor_attention_step",
+    "taylor_features",
+    "taylor_operations",
+    "taylor_state",
     "transformer_layer",
     "visible_pairs",
     "window_attention",

@@ -1,0 +1,326 @@
+"""Linear attention by numbers: sums over keys, their reading, and the triangles of causal chunks. No JAX."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from attnlib.cost.algebra import Cost, Number, Step, itemsize, quotient, size, smallest
+
+
+def linear_attention(
+    n: Number,
+    d_k: Number,
+    *,
+    features: Number | None = None,
+    m: Number | None = None,
+    d_v: Number | None = None,
+    h: Number = 1,
+    h_kv: Number | None = None,
+    batch: Number = 1,
+    causal: bool = False,
+    backward: bool = False,
+    chunk: int | None = None,
+    dtype: Any = "float32",
+) -> Cost:
+    """Cost of `attnlib.linear_attention`: sums over keys, their reading, and the triangles of causal chunks.
+
+    With D features: sums 2mD·d_v, reading 2nD(d_v + 1), with `causal` triangles of 2·chunk(D + d_v) a query.
+
+    Args:
+        n: queries.
+        d_k: width of a head's queries and keys.
+        features: D, what the feature map makes of d_k numbers; d_k by default. Making them is not counted.
+        m: keys; n by default.
+        d_v: width of a head's values; d_k by default.
+        h: query heads.
+        h_kv: key and value heads, a divisor of h; h by default. The sums are taken once for each, unless a mask
+            differs between the heads of a group.
+        batch: sequences.
+        causal: whether later keys are hidden.
+        backward: add the gradients with respect to q, k and v.
+        chunk: as in the kernel. For symbols, n is a multiple of it.
+        dtype: of q, k, v and the output; features and sums are float32 at least.
+
+    Returns:
+        A `Cost` with the steps "features", "sums", "reading", with `causal` "triangles", and "division".
+
+    Raises:
+        ValueError: a size below 1 or not whole, heads that do not divide, an unknown dtype.
+
+    Source: Katharopoulos et al. (2020), section 3.2; chunks: Hua et al. (2022), section 3.2.
+
+    Example:
+        >>> linear_attention(4096, 64).matmul_flops / 4096  # 4 · 64² + 2 · 64
+        16512.0
+    """
+    name = "cost.linear_attention"
+    d_k = size(name, "d_k", d_k)
+    features = d_k if features is None else size(name, "features", features)
+    return kernel_cost(
+        name,
+        n,
+        d_k,
+        features,
+        features,
+        0,
+        m=m,
+        d_v=d_v,
+        h=h,
+        h_kv=h_kv,
+        batch=batch,
+        causal=causal,
+        backward=backward,
+        chunk=chunk,
+        dtype=dtype,
+        making=(0, 0),
+    )
+
+
+def linear_attention_step(
+    d_k: Number,
+    *,
+    features: Number | None = None,
+    d_v: Number | None = None,
+    h: Number = 1,
+    h_kv: Number | None = None,
+    batch: Number = 1,
+    dtype: Any = "float32",
+) -> Cost:
+    """Cost of `attnlib.linear_attention_step` for one token, which no length of the context changes.
+
+    4D·d_v + 2D FLOPs in matrix products for a head, and the token's own pair.
+
+    Args:
+        d_k: width of a head's queries and keys.
+        features: D; d_k by default.
+        d_v: width of a head's values; d_k by default.
+        h: query heads.
+        h_kv: key and value heads, a divisor of h; h by default.
+        batch: sequences.
+        dtype: of q, k, v and the output; the state is float32 at least.
+
+    Returns:
+        A `Cost`; `live` is the state, to the byte: D(d_v + 1) numbers for each key and value head.
+
+    Raises:
+        ValueError: as `linear_attention`.
+
+    Source: Katharopoulos et al. (2020), section 3.4.
+
+    Example:
+        >>> linear_attention_step(64).live  # 64 · 65 · 4
+        16640
+    """
+    name = "cost.linear_attention_step"
+    d_k = size(name, "d_k", d_k)
+    features = d_k if features is None else size(name, "features", features)
+    return step_cost(
+        name, d_k, features, features, 0, d_v=d_v, h=h, h_kv=h_kv, batch=batch, dtype=dtype, making=(0, 0)
+    )
+
+
+def chunk_size(features: Any, chunk: int | None = None) -> Any:
+    """Return the queries and keys in a chunk: the given number, or one whose features stay in a cache of a core."""
+    if chunk is not None:
+        return chunk
+    if isinstance(features, np.ndarray):
+        return np.clip(2**20 // features, 16, 128)
+    return 128 if hasattr(features, "free_symbols") else min(128, max(16, 2**20 // int(features)))
+
+
+def step_cost(
+    name: str,
+    d_k: Any,
+    features: Any,
+    d_pair: Any,
+    pair: int,
+    *,
+    d_v: Any,
+    h: Any,
+    h_kv: Any,
+    dtype: Any,
+    **more: Any,
+) -> Cost:
+    """One token, causal, on top of the sums of those before it."""
+    cost = kernel_cost(
+        name,
+        1,
+        d_k,
+        features,
+        d_pair,
+        pair,
+        m=1,
+        d_v=d_v,
+        h=h,
+        h_kv=h_kv,
+        causal=True,
+        backward=False,
+        chunk=1,
+        dtype=dtype,
+        keep=True,
+        **more,
+    )
+    heads = more["batch"] * (h if h_kv is None else h_kv)
+    return replace(cost, live=heads * features * ((d_k if d_v is None else d_v) + 1) * max(itemsize(name, dtype), 4))
+
+
+def kernel_cost(
+    name: str,
+    n: Any,
+    d_k: Any,
+    features: Any,
+    d_pair: Any,
+    pair: int,
+    *,
+    m: Any,
+    d_v: Any,
+    h: Any,
+    h_kv: Any,
+    batch: Any,
+    causal: Any,
+    backward: Any,
+    chunk: Any,
+    dtype: Any,
+    making: tuple[Any, Any],
+    keep: bool = False,
+) -> Cost:
+    """Any kernel of `attnlib._sums`.
+
+    `d_pair` is the width that pairs of a triangle contract and `pair` what they cost besides; `making` are the
+    multiplications that make the features of a row, and those more for a key; `keep`: the last sums are wanted.
+    """
+    n = size(name, "n", n)
+    m = n if m is None else size(name, "m", m)
+    d_v = d_k if d_v is None else size(name, "d_v", d_v)
+    h, batch = size(name, "h", h), size(name, "batch", batch)
+    h_kv = h if h_kv is None else size(name, "h_kv", h_kv)
+    g = quotient(name, "h_kv", h_kv, "h", h)
+    for flag, value in {"causal": causal, "backward": backward}.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}: {flag}: expected True or False, got {value!r}")
+    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
+        raise ValueError(f"{name}: chunk: expected an integer of at least 1, got {chunk!r}")
+    narrow = itemsize(name, dtype)
+    wide = max(narrow, 4)
+
+    c = chunk_size(features, chunk)
+    rows = smallest(n, m) if causal else n
+    kept = m - _ends(rows, c) if causal and not keep else m
+    q_rows, k_rows, summed = batch * h * rows, batch * h_kv * m, batch * h_kv * kept
+    read, written = (batch * h_kv * _chunks(x, c) for x in (rows, kept))
+    pairs = batch * h * _triangles(rows, c) if causal else 0
+    sums, row = features * (d_v + 1), features * wide
+    q, o = batch * h * n * d_k * narrow, batch * h * n * d_v * narrow
+    k, v = k_rows * d_k * narrow, k_rows * d_v * narrow
+    made, weighted = making
+
+    def make(name: str, queries: Any, keys: Any, calls: Any) -> Step:
+        moved = (queries + keys) * d_k * narrow
+        work = queries * made + keys * (made + weighted)
+        return Step(name, 0, work, bytes_read=moved, bytes_written=(queries + keys) * row, calls=calls)
+
+    # The features of a chunk are written once and read twice: by a product with the values, and by a plain sum.
+    add = Step(
+        "sums",
+        2 * summed * features * d_v,
+        summed * features,
+        bytes_read=v + 2 * summed * row + written * sums * wide,
+        bytes_written=written * sums * wide,
+        calls=written,
+    )
+    look = Step("reading", 2 * q_rows * sums, bytes_read=2 * q_rows * row + read * sums * wide, calls=read)
+    triangles = Step(
+        "triangles",
+        2 * pairs * (d_pair + d_v),
+        pairs * (pair + 1),
+        bytes_read=2 * pairs * wide,
+        bytes_written=pairs * wide,
+        calls=2 * read,
+    )
+    division = Step("division", 0, q_rows * d_v, bytes_written=o, allocated=o, calls=read)
+    steps = (make("features", q_rows, summed, read + written), add, look)
+    block = smallest(n, c) * features * (g + 1)
+    forward = Cost(
+        (*steps, *((triangles,) if causal else ()), division),
+        live=(2 * sums + block + g * n * (d_v + 1)) * wide,
+        saved=q + k + v + o + batch * h * n * wide + (0 if causal else batch * h_kv * sums * wide),
+        path=1,
+    )
+    if not backward:
+        return forward
+    # With y = do/den and c = do·o/den: s y for queries, then x y and x c summed, read for keys as values and as keys.
+    both = batch * h_kv * _chunks(m, c)
+    more = [
+        make("features, again", (2 if causal else 1) * q_rows, k_rows, (2 if causal else 1) * read + both),
+        Step(
+            "reading, backward",
+            2 * q_rows * features * d_v,
+            bytes_read=2 * o + q + read * sums * wide,
+            bytes_written=q + q_rows * row,
+            allocated=q,
+            calls=read,
+        ),
+        Step(
+            "sums of queries",
+            2 * q_rows * sums,
+            bytes_read=2 * q_rows * row + read * sums * wide,
+            bytes_written=read * sums * wide,
+            calls=read,
+        ),
+        Step(
+            "sums, backward",
+            4 * k_rows * features * d_v,
+            bytes_read=k + v + k_rows * row + both * sums * wide,
+            bytes_written=k + v + k_rows * row,
+            allocated=k + v,
+            calls=2 * both,
+        ),
+        Step(
+            "features, backward",
+            0,
+            2 * (q_rows + k_rows) * made,
+            bytes_read=(q_rows + k_rows) * row,
+            calls=read + both,
+        ),
+    ]
+    if causal:
+        more += [
+            make("features of sums, again", 0 * q_rows, summed, written),
+            replace(add, name="sums, again"),
+            Step(
+                "triangles, backward",
+                pairs * (6 * d_pair + 4 * d_v),
+                pairs * (2 * pair + 2),
+                bytes_read=6 * pairs * wide,
+                bytes_written=2 * pairs * wide,
+                calls=5 * read,
+            ),
+        ]
+    return replace(forward, steps=(*forward.steps, *more), live=forward.live + (g * n * d_k + m * (d_k + d_v)) * wide)
+
+
+def _chunks(rows: Any, chunk: Any) -> Any:
+    """How many chunks rows make, the rest of the division one of them."""
+    if hasattr(rows, "free_symbols") or hasattr(chunk, "free_symbols"):
+        return rows / chunk
+    return -(-rows // chunk)
+
+
+def _triangles(rows: Any, chunk: Any) -> Any:
+    """Pairs in the squares on the diagonal: the part of a square above it is computed, too."""
+    if hasattr(rows, "free_symbols"):
+        return rows * chunk
+    return rows // chunk * chunk**2 + (rows % chunk) ** 2
+
+
+def _ends(rows: Any, chunk: Any) -> Any:
+    """Keys of a last chunk outside the loop: they are nobody's past, and not summed."""
+    if hasattr(rows, "free_symbols"):
+        return 0
+    rest = rows % chunk
+    return (
+        rest + np.where(rows == chunk, chunk, 0) if isinstance(rows, np.ndarray) else rest or chunk * (rows == chunk)
+    )

@@ -1,0 +1,333 @@
+"""Linear attention for any feature map: all at once, causal in chunks, or one step at a time with a state to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from attnlib import _check
+from attnlib._sums import Plan, arrange, attend, wide
+from attnlib.cost.linear import chunk_size
+
+AnyArray = Array | np.ndarray
+FeatureMap = Callable[[Array], Array]
+
+
+class State(NamedTuple):
+    """All that causal linear attention remembers of the past, however long: two sums over the keys so far.
+
+    A JAX pytree. `np.savez(file, **state._asdict())` saves it, `State(**np.load(file))` loads it.
+
+    Attributes:
+        s: Σ_j φ(k_j) v_jᵀ, shape (..., D, d_v), float32 or wider.
+        z: Σ_j φ(k_j), shape (..., D): what the outputs are divided by is φ(q)·z.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> State(jnp.zeros((4, 3)), jnp.zeros(4)).s.shape
+        (4, 3)
+    """
+
+    s: Array
+    z: Array
+
+
+def linear_attention(
+    q: Float[AnyArray, "*#b n d_k"],
+    k: Float[AnyArray, "*#b m d_k"],
+    v: Float[AnyArray, "*#b m d_v"],
+    *,
+    feature_map: FeatureMap | None = None,
+    causal: bool = False,
+    mask: Bool[AnyArray, "..."] | None = None,
+    scale: float | Float[Array, ""] | None = None,
+    chunk: int | None = None,
+) -> Float[Array, "*b n d_v"]:
+    """Average the values with weights that are products of features, in time linear in n and m.
+
+    o_i = Σ_j a_ij v_j / Σ_j a_ij,   a_ij = φ(scale · q_i) · φ(k_j)
+
+    Because a product of features is linear in φ(k_j), the sums Σ_j φ(k_j) v_jᵀ and Σ_j φ(k_j) are taken once, for all
+    queries. With `causal` they grow chunk by chunk; pairs within a chunk are computed one by one. Features exist for
+    one chunk at a time, and the backward pass runs through the chunks again instead of keeping their sums.
+
+    Args:
+        q: queries, shape (..., n, d_k), any floating dtype; leading axes broadcast as in `attention`.
+        k: keys, shape (..., m, d_k).
+        v: values, shape (..., m, d_v).
+        feature_map: φ, from (c, d_k) to (c, D), row by row, non-negative for weights that are; elu(x) + 1 by default.
+            It is differentiated, too, with respect to arrays that it closes over. Define it once, not in each call: a
+            new function is compiled anew.
+        causal: query i sees key j only if j ≤ i + m − n.
+        mask: boolean, True = may attend, broadcastable to (..., 1, m): keys can be hidden from all queries. One that
+            differs between queries would need their weights one by one, and is refused.
+        scale: factor of the queries before φ; 1 by default: there is no exponential whose logits it would tame.
+        chunk: queries and keys in a chunk; by default what was fastest on a CPU, less when features are many.
+
+    Returns:
+        Array (..., n, d_v) in v's dtype; features and sums are float32 or wider. The sum of a query's weights is the
+        only thing divided by, without an ε: where it is exactly 0 (no visible key, or none that shares a feature) the
+        output is zeros, with zero gradient. A NaN or infinity in q, k or v never reaches an output or a gradient
+        through a hidden pair; one that a query sees makes its whole output NaN.
+
+    Raises:
+        ValueError: as `attention`; a mask that differs between queries, a feature map that does not return one row
+            of real features for each row, a chunk that is not a positive integer.
+
+    Cost: `cost.linear_attention(n, d_k, features=D, …)`: 4nD·d_v + 2nD FLOPs in matrix products, with `causal`
+        2n·chunk·(D + d_v) more; memory for one chunk and D(d_v + 1) sums. Forward and backward.
+
+    Source: Katharopoulos et al. (2020), equations 4, 6 and 7; chunks: Hua et al. (2022), section 3.2.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> q, k, v = jnp.ones((3, 1)), jnp.zeros((3, 1)), jnp.array([[0.0], [2.0], [4.0]])
+        >>> print(linear_attention(q, k, v, causal=True))  # equal weights: running means
+        [[0.]
+         [1.]
+         [2.]]
+    """
+    name = "linear_attention"
+    lead = check_arguments(name, q, k, v, causal, mask, scale, chunk)
+    kernel, consts = map_kernel(name, feature_map, scale, q, k)
+    return run(kernel, consts, q, k, v, key_mask(name, mask, lead, q, k), causal, chunk, None)[0]
+
+
+def linear_attention_state(
+    d_k: int,
+    d_v: int,
+    *,
+    lead: tuple[int, ...] = (),
+    feature_map: FeatureMap | None = None,
+    dtype: jnp.dtype | type = jnp.float32,
+) -> State:
+    """Return the state before the first token: sums over no keys.
+
+    s = 0 (D × d_v),   z = 0 (D)
+
+    Args:
+        d_k: width of the keys.
+        d_v: width of the values.
+        lead: leading axes, those of k and v: (batch, h_kv), or (batch, h_kv, 1) for grouped queries.
+        feature_map: as in `linear_attention`.
+        dtype: of the sums; float32 or wider.
+
+    Returns:
+        A `State` of zeros.
+
+    Raises:
+        ValueError: sizes that are not positive integers, a feature map that fails, a dtype narrower than float32.
+
+    Cost: D(d_v + 1) numbers for each head: `cost.linear_attention_step`.
+
+    Source: Katharopoulos et al. (2020), section 3.4.
+
+    Example:
+        >>> state = linear_attention_state(16, 64, lead=(8,))
+        >>> state.s.shape, state.z.shape
+        ((8, 16, 64), (8, 16))
+    """
+    name = "linear_attention_state"
+    _check.positive_int(name, d_k=d_k, d_v=d_v)
+    wide_enough(name, dtype)
+    shape = shape_of((1, d_k), dtype)
+    kernel, consts = map_kernel(name, feature_map, None, shape, shape)
+    return empty(name, jax.eval_shape(kernel.key, shape, *consts).shape[0], d_v, lead, dtype)
+
+
+def linear_attention_step(
+    state: State,
+    q: Float[AnyArray, "*#b n d_k"],
+    k: Float[AnyArray, "*#b n d_k"],
+    v: Float[AnyArray, "*#b n d_v"],
+    *,
+    feature_map: FeatureMap | None = None,
+    scale: float | Float[Array, ""] | None = None,
+    chunk: int | None = None,
+) -> tuple[Float[Array, "*b n d_v"], State]:
+    """Take n new tokens: one to decode, many to read a prompt. Return their outputs and the state after them.
+
+    s ← s + φ(k) vᵀ,   z ← z + φ(k),   o = φ(q)ᵀ s / φ(q)ᵀ z
+
+    Any split of a sequence into steps gives what `linear_attention` with `causal` gives at once, gradients included:
+    they flow through the state.
+
+    Args:
+        state: what earlier calls returned, or `linear_attention_state`.
+        q: queries of the new tokens, shape (..., n, d_k).
+        k: their keys, shape (..., n, d_k).
+        v: their values, shape (..., n, d_v).
+        feature_map: as in `linear_attention`, the same for every step.
+        scale: as in `linear_attention`.
+        chunk: as in `linear_attention`.
+
+    Returns:
+        The outputs (..., n, d_v) in v's dtype, and the `State` after the last token. After a NaN or infinity in a key
+        or value the state is NaN: every later token sees it.
+
+    Raises:
+        ValueError: as `linear_attention`; n keys that are not n queries, a state that does not fit k and v.
+
+    Cost: `cost.linear_attention_step(d_k, …)`: 4D·d_v + 2D FLOPs in matrix products for one token, whatever came
+        before it.
+
+    Source: Katharopoulos et al. (2020), equations 16 to 20.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> state = linear_attention_state(1, 1)
+        >>> for value in (0.0, 2.0, 4.0):
+        ...     o, state = linear_attention_step(state, jnp.ones((1, 1)), jnp.zeros((1, 1)), jnp.full((1, 1), value))
+        >>> print(o)  # the mean of 0, 2 and 4
+        [[2.]]
+    """
+    name = "linear_attention_step"
+    check_arguments(name, q, k, v, True, None, scale, chunk)
+    kernel, consts = map_kernel(name, feature_map, scale, q, k)
+    return step(name, kernel, consts, state, q, k, v, chunk)
+
+
+class MapKernel(NamedTuple):
+    """A feature map as the engine of `_sums` wants it. Consts: the scale, then what φ closes over."""
+
+    feature_map: Callable[..., Array]
+
+    def query(self, q: Array, factor: Array, *consts: Array) -> Array:
+        """φ(scale · q)ᵀ."""
+        return self.feature_map(q * factor, *consts).T
+
+    def key(self, k: Array, factor: Array, *consts: Array) -> Array:
+        """φ(k)ᵀ."""
+        return self.feature_map(k, *consts).T
+
+    def pairs(self, q: Array, k: Array, factor: Array, *consts: Array) -> Array:
+        """φ(scale · q)ᵀ φ(k)."""
+        return jax.lax.dot_general(
+            self.query(q, factor, *consts), self.key(k, factor, *consts), (((0,), (0,)), ((), ()))
+        )
+
+
+def map_kernel(name: str, feature_map: Any, scale: Any, q: Any, k: Any) -> tuple[MapKernel, list[Array]]:
+    """Check the feature map; return the kernel and the arrays that the feature map closes over."""
+    if feature_map is not None and not callable(feature_map):
+        raise ValueError(f"{name}: feature_map: expected a function, got {type(feature_map).__name__}")
+    dtype = wide(q, k)
+    factor = jnp.asarray(1 if scale is None else scale, dtype)
+    if feature_map is None:
+        return MapKernel(elu_plus_one), [factor]
+    example = shape_of((2, k.shape[-1]), dtype)
+    converted, hoisted = jax.closure_convert(feature_map, example)
+    out = jax.eval_shape(feature_map, example)
+    real = hasattr(out, "shape") and jnp.issubdtype(out.dtype, jnp.floating)
+    if not real or out.ndim != 2 or len(out) != 2:
+        got = f"{out.dtype}{list(out.shape)}" if hasattr(out, "shape") else type(out).__name__
+        raise ValueError(
+            f"{name}: feature_map: expected (c, {k.shape[-1]}) to become real features (c, D), got {got} for c = 2"
+        )
+    return MapKernel(converted if hoisted else feature_map), [factor, *hoisted]
+
+
+def shape_of(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return an array without numbers."""
+    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def elu_plus_one(x: Array) -> Array:
+    """elu(x) + 1: x + 1 where x > 0, else e^x. Positive wherever e^x does not underflow."""
+    return jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0)))
+
+
+def run(
+    kernel: Any,
+    consts: list[Array],
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Array | None,
+    causal: bool,
+    chunk: int | None,
+    state: State | None,
+) -> tuple[Array, Any]:
+    """Attend with any kernel of `_sums`; with a state, also return the state after the last key."""
+    q, k, v = (jnp.asarray(x) for x in (q, k, v))
+    arrays, g, index, lead, restore = arrange(q, k, v, mask)
+    n, m = q.shape[-2], k.shape[-2]
+    example = shape_of((1, k.shape[-1]), consts[0].dtype)
+    features = jax.eval_shape(kernel.key, example, *consts).shape[0]
+    sums = None if state is None else tuple(x.reshape(-1, *x.shape[state.z.ndim - 1 :]) for x in state)
+    plan = Plan(kernel, g, n, m, chunk_size(features, chunk), causal, state is not None)
+    o, sums = attend(plan, index, (consts, *arrays, sums))
+    o = restore(o)
+    return o, None if sums is None else State(*(x.reshape(*lead, *x.shape[1:]) for x in sums))
+
+
+def step(
+    name: str, kernel: Any, consts: list[Array], state: Any, q: Any, k: Any, v: Any, chunk: int | None
+) -> tuple[Array, State]:
+    """Check the state, attend, and return it in the shape and dtype in which it came."""
+    if q.shape[-2] != k.shape[-2]:
+        raise ValueError(f"{name}: k: expected n = {q.shape[-2]} new keys as in q, got {k.shape[-2]}")
+    if not isinstance(state, tuple) or len(state) != 2:
+        raise ValueError(f"{name}: state: expected a State of two arrays, got {type(state).__name__}")
+    state = State(*state)
+    _check.floating(name, **{"state.s": state.s, "state.z": state.z})
+    features = jax.eval_shape(kernel.key, shape_of((1, k.shape[-1]), consts[0].dtype), *consts).shape[0]
+    lead = np.broadcast_shapes(k.shape[:-2], v.shape[:-2])
+    got = tuple(state.s.shape), tuple(state.z.shape)
+    if got != ((*lead, features, v.shape[-1]), (*lead, features)):
+        raise ValueError(
+            f"{name}: state: expected s {(*lead, features, v.shape[-1])} and z {(*lead, features)} "
+            f"for these keys and values, got {got[0]} and {got[1]}"
+        )
+    state = State(*(jnp.asarray(x) for x in state))
+    o, new = run(kernel, consts, q, k, v, None, True, chunk, state)
+    return o, State(*(x.reshape(old.shape).astype(old.dtype) for x, old in zip(new, state, strict=True)))
+
+
+def empty(name: str, features: int, d_v: int, lead: Any, dtype: Any) -> State:
+    """Return a state of zeros."""
+    if not isinstance(lead, tuple) or any(isinstance(a, bool) or not isinstance(a, int) or a < 1 for a in lead):
+        raise ValueError(f"{name}: lead: expected a tuple of positive integers, got {lead!r}")
+    return State(jnp.zeros((*lead, features, d_v), dtype), jnp.zeros((*lead, features), dtype))
+
+
+def wide_enough(name: str, dtype: Any) -> None:
+    """Raise unless sums may be kept in `dtype`."""
+    _check.floating_dtype(name, dtype)
+    if jnp.dtype(dtype).itemsize < 4:
+        raise ValueError(f"{name}: dtype: expected float32 or float64: a narrower sum stops growing, got {dtype!r}")
+
+
+def key_mask(name: str, mask: Any, lead: tuple[int, ...], q: Any, k: Any) -> Array | None:
+    """Return the mask as (..., m), or raise when it differs between queries."""
+    _check.boolean_mask(name, mask, (*lead, q.shape[-2], k.shape[-2]))
+    if mask is None:
+        return None
+    mask = jnp.asarray(mask)
+    mask = mask.reshape((1,) * (2 - mask.ndim) + mask.shape)
+    if mask.shape[-2] > 1:
+        raise ValueError(
+            f"{name}: mask: expected one row for all queries, broadcastable to (..., 1, m): the sums over "
+            f"keys are the same for every query, got shape {mask.shape}"
+        )
+    return jnp.broadcast_to(mask[..., 0, :], (*mask.shape[:-2], k.shape[-2]))
+
+
+def check_arguments(
+    name: str, q: Any, k: Any, v: Any, causal: Any, mask: Any, scale: Any, chunk: Any
+) -> tuple[int, ...]:
+    """Check what every linear mechanism takes; return the common leading axes."""
+    _check.floating(name, q=q, k=k, v=v)
+    _check.rank_at_least(name, 2, "(..., n, d)", q=q, k=k, v=v)
+    _check.same_axis(name, -1, "d_k", q=q, k=k)
+    _check.same_axis(name, -2, "m", k=k, v=v)
+    _check.flag(name, "causal", causal)
+    _check.scalar(name, "scale", scale)
+    if chunk is not None:
+        _check.positive_int(name, chunk=chunk)
+    return _check.broadcastable(name, q=q.shape[:-2], k=k.shape[:-2], v=v.shape[:-2])

@@ -1,0 +1,588 @@
+"""Taylor attention: the exponential of softmax cut after order p, so that a state of fixed size replaces the past."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from attnlib import _check, _monomials
+from attnlib._sums import wide
+from attnlib.cost.taylor import MAX_FEATURES, Crossover, check_order, crossover, taylor_features
+from attnlib.linear import State, check_arguments, empty, key_mask, run, step, wide_enough
+
+__all__ = [
+    "MAX_FEATURES",
+    "Crossover",
+    "ErrorBound",
+    "Monomials",
+    "crossover",
+    "error_bound",
+    "features",
+    "minimal_order",
+    "monomials",
+    "negative_below",
+    "taylor_attention",
+    "taylor_attention_state",
+    "taylor_attention_step",
+    "truncated_exponential",
+]
+
+AnyArray = Array | np.ndarray
+
+
+def taylor_attention(
+    q: Float[AnyArray, "*#b n d_k"],
+    k: Float[AnyArray, "*#b m d_k"],
+    v: Float[AnyArray, "*#b m d_v"],
+    *,
+    order: int = 2,
+    causal: bool = False,
+    mask: Bool[AnyArray, "..."] | None = None,
+    scale: float | Float[Array, ""] | None = None,
+    centre_keys: bool = False,
+    centre_rows: bool | Float[AnyArray, "..."] = False,
+    chunk: int | None = None,
+) -> Float[Array, "*b n d_v"]:
+    """Average the values with the exponential of softmax cut after order p, in time linear in n and m.
+
+    o_i = Σ_j T_p(x_ij) v_j / Σ_j T_p(x_ij),   T_p(x) = Σ_{a ≤ p} xᵃ/a!,   x_ij = scale · q_i·k_j
+
+    T_p(q·k) is a product of features: the D = C(d_k + p, p) monomials of q and of k, each one multiplication from a
+    shorter one, with weights 1/α!. They exist for one chunk at a time. Pairs of a causal chunk are computed without
+    features, from q·k.
+
+    Softmax does not change when a constant is taken from a row of logits; T_p does, and is accurate near 0 only. So
+    `centre_keys` and `centre_rows` may help much, and cost nothing in exactness: they aim at the same softmax.
+
+    Args:
+        q: queries, shape (..., n, d_k), any floating dtype; leading axes broadcast as in `attention`.
+        k: keys, shape (..., m, d_k).
+        v: values, shape (..., m, d_v).
+        order: p ≥ 0. Even ones have positive weights; an odd one warns where its weights turn negative.
+        causal: query i sees key j only if j ≤ i + m − n.
+        mask: boolean, True = may attend, broadcastable to (..., 1, m): keys can be hidden from all queries only.
+        scale: factor of the logits; 1/√d_k by default.
+        centre_keys: take the mean of the visible keys from every key. Not with `causal`: that mean depends on later
+            keys, and the mean so far would change keys already summed.
+        centre_rows: shifts r, broadcastable to (..., n): weights are T_p(x_ij − r_i), through
+            T_p(x − r) = Σ_a xᵃ/a! T_{p−a}(−r), which needs no further features. True: the middle of the visible
+            logits of each row, the best choice, for study: it computes every logit, in blocks of 64 queries.
+        chunk: queries and keys in a chunk; by default what was fastest on a CPU, less when features are many.
+
+    Returns:
+        Array (..., n, d_v) in v's dtype; features and sums are float32 or wider. Zeros where a query sees
+        nothing. NaN and infinity as in `linear_attention`.
+
+    Raises:
+        ValueError: as `linear_attention`; an order that is not a whole number from 0 to 170, more than
+            taylor.MAX_FEATURES features, `centre_keys` with `causal`, shifts of a wrong shape.
+
+    Cost: `cost.taylor_attention(n, d_k, order=p, …)`: 4nD·d_v + 2nD FLOPs in matrix products, with `causal`
+        2n·chunk·(d_k + d_v) more; memory for one chunk and D(d_v + 1) sums. Forward and backward.
+
+    Source: Duman Keles et al. (2023), corollary 11, with tensor powers; positive orders, monomials and centring:
+        the chapter "Taylor attention".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> q, k, v = jnp.array([[1.0]]), jnp.array([[0.0], [1.0]]), jnp.array([[0.0], [1.0]])
+        >>> print(taylor_attention(q, k, v, order=2))  # 2.5 / (1 + 2.5)
+        [[0.71428573]]
+    """
+    name = "taylor_attention"
+    lead = check_arguments(name, q, k, v, causal, mask, scale, chunk)
+    _check.flag(name, "centre_keys", centre_keys)
+    check_order(name, order, k.shape[-1], v.shape[-1])
+    shifted = centre_rows is not False
+    if not isinstance(centre_rows, bool):
+        _check.floating(name, centre_rows=centre_rows)
+        fits = len(centre_rows.shape) <= len(lead) + 1 and all(
+            a in (1, b) for a, b in zip(reversed(centre_rows.shape), reversed((*lead, q.shape[-2])), strict=False)
+        )
+        if not fits:
+            raise ValueError(
+                f"{name}: centre_rows: expected True, False or shifts that broadcast to "
+                f"{(*lead, q.shape[-2])}, got shape {centre_rows.shape}"
+            )
+    if centre_keys and causal:
+        raise ValueError(
+            f"{name}: centre_keys: expected False with causal=True: the mean of all keys depends on later "
+            "ones, and the mean so far would change keys already summed; shift rows instead "
+            "(centre_rows), got True"
+        )
+    _warn(name, order)
+    seen = key_mask(name, mask, lead, q, k)
+    q, k, v = (jnp.asarray(x) for x in (q, k, v))
+    factor = _factor(q, k, scale)
+    if centre_keys:
+        k = _centred(k.astype(factor.dtype), seen)
+    if shifted:
+        q = q.astype(factor.dtype)
+        shifts = _middle(q, k, factor, seen, causal) if isinstance(centre_rows, bool) else jnp.asarray(centre_rows)
+        shifts = jnp.broadcast_to(
+            shifts.astype(q.dtype), (*np.broadcast_shapes(shifts.shape[:-1], q.shape[:-2]), q.shape[-2])
+        )
+        q = jnp.broadcast_to(q, (*shifts.shape, q.shape[-1]))
+        q = jnp.concatenate([q, shifts[..., None]], axis=-1)
+    return run(TaylorKernel(order, shifted), [factor], q, k, v, seen, causal, chunk, None)[0]
+
+
+def taylor_attention_state(
+    d_k: int,
+    d_v: int,
+    *,
+    order: int = 2,
+    lead: tuple[int, ...] = (),
+    dtype: jnp.dtype | type = jnp.float32,
+) -> State:
+    """Return the state before the first token: sums over no keys.
+
+    s = 0 (D × d_v),   z = 0 (D),   D = C(d_k + p, p)
+
+    Args:
+        d_k: width of the keys.
+        d_v: width of the values.
+        order: as in `taylor_attention`.
+        lead: leading axes, those of k and v: (batch, h_kv), or (batch, h_kv, 1) for grouped queries.
+        dtype: of the sums; float32 or wider.
+
+    Returns:
+        A `linear.State` of zeros.
+
+    Raises:
+        ValueError: sizes that are not positive integers, an order as in `taylor_attention`, a dtype narrower than
+            float32.
+
+    Cost: D(d_v + 1) numbers for each head: `cost.taylor_state`.
+
+    Source: the chapter "Taylor attention".
+
+    Example:
+        >>> state = taylor_attention_state(16, 64, order=2, lead=(8,))
+        >>> state.s.shape, state.z.shape
+        ((8, 153, 64), (8, 153))
+    """
+    name = "taylor_attention_state"
+    _check.positive_int(name, d_k=d_k, d_v=d_v)
+    check_order(name, order, d_k, d_v)
+    wide_enough(name, dtype)
+    return empty(name, taylor_features(d_k, order), d_v, lead, dtype)
+
+
+def taylor_attention_step(
+    state: State,
+    q: Float[AnyArray, "*#b n d_k"],
+    k: Float[AnyArray, "*#b n d_k"],
+    v: Float[AnyArray, "*#b n d_v"],
+    *,
+    order: int = 2,
+    scale: float | Float[Array, ""] | None = None,
+    chunk: int | None = None,
+) -> tuple[Float[Array, "*b n d_v"], State]:
+    """Take n new tokens: one to decode, many to read a prompt. Return their outputs and the state after them.
+
+    s ← s + ψ(k) vᵀ,   z ← z + ψ(k),   o = φ(q)ᵀ s / φ(q)ᵀ z,   φ(q)·ψ(k) = T_p(scale · q·k)
+
+    Args:
+        state: what earlier calls returned, or `taylor_attention_state`.
+        q: queries of the new tokens, shape (..., n, d_k).
+        k: their keys, shape (..., n, d_k).
+        v: their values, shape (..., n, d_v).
+        order: as in `taylor_attention`, the same for every step.
+        scale: as in `taylor_attention`.
+        chunk: as in `taylor_attention`.
+
+    Returns:
+        The outputs (..., n, d_v) in v's dtype, and the `State` after the last token.
+
+    Raises:
+        ValueError: as `taylor_attention`; n keys that are not n queries, a state that does not fit.
+
+    Cost: `cost.taylor_attention_step(d_k, order=p, …)`: the same for every token, whatever came before it.
+
+    Source: the chapter "Taylor attention"; recurrent form: Katharopoulos et al. (2020), section 3.4.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> state = taylor_attention_state(1, 1)
+        >>> for value in (0.0, 2.0, 4.0):
+        ...     o, state = taylor_attention_step(state, jnp.ones((1, 1)), jnp.zeros((1, 1)), jnp.full((1, 1), value))
+        >>> print(o)  # equal weights: the mean of 0, 2 and 4
+        [[2.]]
+    """
+    name = "taylor_attention_step"
+    check_arguments(name, q, k, v, True, None, scale, chunk)
+    check_order(name, order, k.shape[-1], v.shape[-1])
+    _warn(name, order)
+    return step(name, TaylorKernel(order, False), [_factor(q, k, scale)], state, q, k, v, chunk)
+
+
+class TaylorKernel(NamedTuple):
+    """T_p as the engine of `_sums` wants it. With `shifted`, the last coordinate of a query is its r."""
+
+    order: int
+    shifted: bool
+
+    def query(self, q: Array, factor: Array) -> Array:
+        """Monomials of scale · q; those of degree a times T_{p−a}(−r)."""
+        if not self.shifted:
+            return _monomials.evaluate(q.T * factor, self.order)
+        x = _monomials.evaluate(q[:, :-1].T * factor, self.order)
+        ends = np.cumsum(np.bincount(_monomials.table(q.shape[1] - 1, self.order).degree))
+        return jnp.concatenate(
+            [
+                y * truncated_exponential(-q[None, :, -1], self.order - a)
+                for a, y in enumerate(jnp.split(x, ends[:-1].tolist()))
+            ]
+        )
+
+    def key(self, k: Array, factor: Array) -> Array:
+        """Monomials of k over α!."""
+        return _monomials.evaluate(k.T, self.order, weighted=True)
+
+    def pairs(self, q: Array, k: Array, factor: Array) -> Array:
+        """T_p(scale · q·k − r), of the products themselves."""
+        if self.order == 0:
+            return jnp.ones_like(q, shape=(len(q), len(k)))
+        if not self.shifted:
+            return truncated_exponential(q * factor @ k.T, self.order)
+        return truncated_exponential(q[:, :-1] * factor @ k.T - q[:, -1:], self.order)
+
+
+class Monomials(NamedTuple):
+    """Every monomial x^α of degree at most p in d variables, degree by degree.
+
+    Attributes:
+        exponents: α, shape (D, d).
+        parent: the monomial that a multiplication with `variable` makes this one of; −1 for the constant.
+        variable: see `parent`.
+        factorial: α! = Π α_i!, exact integers.
+    """
+
+    exponents: np.ndarray
+    parent: np.ndarray
+    variable: np.ndarray
+    factorial: tuple[int, ...]
+
+
+def monomials(d: int, order: int) -> Monomials:
+    """List the monomials of degree at most p in d variables, each with the shorter one it is made of.
+
+    (q·k)ᵃ/a! = Σ_{|α|=a} q^α k^α / α!: so features x^α/√α! have the product T_p(q·k).
+
+    Args:
+        d: variables.
+        order: p ≥ 0.
+
+    Returns:
+        `Monomials`, in the order of `features` and of the state.
+
+    Raises:
+        ValueError: d below 1, an order as in `taylor_attention`, more than taylor.MAX_FEATURES of them.
+
+    Source: the multinomial theorem.
+
+    Example:
+        >>> monomials(2, 2).exponents.tolist()
+        [[0, 0], [1, 0], [0, 1], [2, 0], [1, 1], [0, 2]]
+        >>> monomials(2, 2).factorial
+        (1, 1, 1, 2, 1, 2)
+    """
+    _check.positive_int("taylor.monomials", d=d)
+    check_order("taylor.monomials", order, d, 1)
+    table = _monomials.table(d, order)
+    exponents = np.zeros((len(table.parent), d), int)
+    for i in range(1, len(exponents)):
+        exponents[i] = exponents[table.parent[i]]
+        exponents[i, table.variable[i]] += 1
+    return Monomials(exponents, table.parent.copy(), table.variable.copy(), table.factorial)
+
+
+def features(x: Float[AnyArray, "*b n d"], order: int, *, tensor: bool = False) -> Float[Array, "*b n features"]:
+    """Return features φ with φ(q)·φ(k) = T_p(q·k), for `linear_attention`, or to look at them.
+
+    φ_α(x) = x^α/√α! for |α| ≤ p; as tensor powers x⊗…⊗x/√a!, the same products over and over.
+
+    Args:
+        x: rows, shape (..., n, d).
+        order: p ≥ 0.
+        tensor: tensor powers, Σ dᵃ of them, instead of the C(d + p, p) monomials.
+
+    Returns:
+        Array (..., n, D) in x's dtype.
+
+    Raises:
+        ValueError: x is not an array of floats with two axes, an order as in `taylor_attention`, too many features.
+
+    Cost: one multiplication for each monomial of degree 2 or more, one for its weight.
+
+    Source: monomials: the multinomial theorem; tensor powers: Duman Keles et al. (2023), lemma 8.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> q, k = jnp.array([[1.0, 2.0]]), jnp.array([[0.5, 0.25]])
+        >>> print(features(q, 2) @ features(k, 2).T, truncated_exponential(q @ k.T, 2))
+        [[2.5]] [[2.5]]
+        >>> features(q, 3).shape, features(q, 3, tensor=True).shape
+        ((1, 10), (1, 15))
+    """
+    name = "taylor.features"
+    _check.floating(name, x=x)
+    _check.rank_at_least(name, 2, "(..., n, d)", x=x)
+    _check.flag(name, "tensor", tensor)
+    check_order(name, order, x.shape[-1], 1, tensor)
+    x = jnp.asarray(x)
+    flat = x.reshape(-1, x.shape[-1])
+    if tensor:
+        powers = [jnp.ones_like(flat[:, :1])]
+        for a in range(1, order + 1):
+            last = powers[-1][:, :, None] * flat[:, None, :] / jnp.asarray(math.sqrt(a), x.dtype)
+            powers.append(last.reshape(len(flat), -1))
+        out = jnp.concatenate(powers, axis=1)
+    else:
+        root = jnp.asarray(np.sqrt(_monomials.table(x.shape[-1], order).weight), x.dtype)
+        out = _monomials.evaluate(flat.T, order).T * root[None, :]
+    return out.reshape(*x.shape[:-1], -1)
+
+
+def truncated_exponential(x: Float[AnyArray, "..."], order: int) -> Float[Array, "..."]:
+    """Return T_p(x) = Σ_{a ≤ p} xᵃ/a!, the exponential cut after order p.
+
+    T_p(x) = 1 + x(1 + x/2(1 + x/3(…)))
+
+    Args:
+        x: any array of floats.
+        order: p ≥ 0.
+
+    Returns:
+        Array of x's shape and dtype.
+
+    Raises:
+        ValueError: x is not an array of floats, an order that is not a whole number from 0 to 170.
+
+    Source: Horner's rule.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(truncated_exponential(jnp.array([-1.0, 0.0, 1.0]), 2))
+        [0.5 1.  2.5]
+    """
+    _check.floating("taylor.truncated_exponential", x=x)
+    check_order("taylor.truncated_exponential", order)
+    x = jnp.asarray(x)
+    out = jnp.ones_like(x)
+    for a in range(order, 0, -1):
+        out = 1 + x * jnp.asarray(1 / a, x.dtype) * out
+    return out
+
+
+def negative_below(order: int) -> float:
+    """Return x_p, the only zero of an odd T_p being −x_p: logits below −x_p get negative weights.
+
+    T_p(−x_p) = 0 for odd p; infinity for even p, whose weights are positive everywhere.
+
+    Args:
+        order: p ≥ 0.
+
+    Returns:
+        x_p; x_p/p falls to W(1/e) = 0.2785 as p grows.
+
+    Raises:
+        ValueError: an order that is not a whole number from 0 to 170.
+
+    Source: Szegő (1924) for the limit; the chapter "Taylor attention" for the sign.
+
+    Example:
+        >>> negative_below(1), round(negative_below(3), 5), negative_below(2)
+        (1.0, 1.59607, inf)
+    """
+    check_order("taylor.negative_below", order)
+    if order % 2 == 0:
+        return math.inf
+    # T_p(−x) e^x = 1 − (1/p!)∫₀ˣ tᵖ eᵗ dt: a sum of positive terms that grows with x, so nothing cancels.
+    low, high = 0.0, float(order)
+    while True:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            return high
+        low, high = (middle, high) if _grown(middle, order) < 1 else (low, middle)
+
+
+class ErrorBound(NamedTuple):
+    """How far Taylor attention of order p may be from softmax attention when every |logit| ≤ B.
+
+    Attributes:
+        kernel: the largest |T_p(x)/eˣ − 1| for |x| ≤ B; attained, at −B.
+        closed_form: e^B B^(p+1)/(p+1)!, at least `kernel` and at most e^(B/(p+2)) times it.
+        variation: tanh(H/4), H the logarithm of the largest over the smallest T_p(x)/eˣ: no weights α̂ are further
+            than that from softmax weights α in ½ Σ|α_j − α̂_j|, and some come as near to it as one likes. 1 where
+            weights can vanish or turn negative: then there is no bound, and `output` is infinite.
+        output: 2 · variation: |o − ô| ≤ output · max|v|. Also |o − ô| ≤ variation · (max v − min v).
+    """
+
+    kernel: float
+    closed_form: float
+    variation: float
+    output: float
+
+
+def error_bound(order: int, logit_bound: float | int) -> ErrorBound:
+    """Bound the distance between Taylor and softmax attention whose logits lie within ±logit_bound.
+
+    variation = tanh(H/4),   H = ln max_x T_p(x)e⁻ˣ − ln min_x T_p(x)e⁻ˣ,   |x| ≤ B
+
+    Args:
+        order: p ≥ 0.
+        logit_bound: B ≥ 0, finite.
+
+    Returns:
+        `ErrorBound`.
+
+    Raises:
+        ValueError: an order that is not a whole number from 0 to 170, a bound that is negative, infinite or NaN.
+
+    Source: ours, proved in the chapter "Taylor attention": Birkhoff's contraction in Hilbert's projective metric.
+
+    Example:
+        >>> bound = error_bound(4, 1.0)
+        >>> round(bound.kernel, 4), round(bound.closed_form, 4), round(bound.output, 4)
+        (0.0194, 0.0227, 0.0114)
+    """
+    name = "taylor.error_bound"
+    check_order(name, order)
+    b = _positive(name, "logit_bound", logit_bound, zero=True)
+    if b == 0:
+        return ErrorBound(0.0, 0.0, 0.0, 0.0)
+    log_closed = b + (order + 1) * math.log(b) - math.lgamma(order + 2)
+    closed = math.exp(log_closed) if log_closed < 709 else math.inf
+    grown, shrunk = _grown(b, order), _kept(b, order)
+    if order % 2:  # T_p e⁻ˣ is largest at 0, where it is 1
+        kernel = max(grown, 1 - shrunk) if grown < math.inf else math.inf
+        if grown >= 1:
+            return ErrorBound(kernel, closed, 1.0, math.inf)
+        h = -min(math.log1p(-grown), math.log(shrunk))
+    else:
+        kernel = grown
+        h = math.log1p(grown) - math.log(shrunk) if shrunk > 0 else math.inf
+    variation = math.tanh(h / 4)
+    return ErrorBound(kernel, closed, variation, 2 * variation)
+
+
+def minimal_order(logit_bound: float | int, error: float | int, *, even: bool = True) -> int:
+    """Return the least order whose relative error of the kernel is at most `error` for every |logit| ≤ B.
+
+    the least p with e^B B^(p+1)/(p+1)! ≤ error: p ≈ 3.5911·B for large B
+
+    Args:
+        logit_bound: B ≥ 0, finite.
+        error: ε > 0.
+        even: round up to an even order, whose weights are positive.
+
+    Returns:
+        The order, which may be one that no machine can afford.
+
+    Raises:
+        ValueError: a bound that is negative, infinite or NaN, an error that is not positive and finite.
+
+    Source: ours, proved in the chapter "Taylor attention" (Taylor's theorem with the integral remainder).
+
+    Example:
+        >>> minimal_order(1.0, 0.01), minimal_order(1.0, 0.01, even=False), minimal_order(8.0, 0.01)
+        (6, 5, 30)
+    """
+    name = "taylor.minimal_order"
+    b = _positive(name, "logit_bound", logit_bound, zero=True)
+    error = _positive(name, "error", error)
+    _check.flag(name, "even", even)
+    if b == 0:
+        return 0
+
+    def small_enough(p: int) -> bool:
+        return b + (p + 1) * math.log(b) - math.lgamma(p + 2) <= math.log(error)
+
+    # The bound grows until p + 1 = B and falls from there on. For B ≥ 1 it starts at e^B · B, so the first order
+    # below a small ε is on the falling side, where bisection finds it.
+    low = 0 if b < 1 else int(b)
+    if small_enough(0):
+        p = 0
+    else:
+        high = low + 1
+        while not small_enough(high):
+            high *= 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if small_enough(middle) else (middle, high)
+        p = high
+    return p + p % 2 if even else p
+
+
+def _grown(b: float, order: int) -> float:
+    """(1/p!) ∫₀ᴮ tᵖ eᵗ dt = |T_p(−B)e^B − 1|, term by positive term."""
+    term = math.exp(min((order + 1) * math.log(b) - math.lgamma(order + 1), 700)) if b > 0 else 0.0
+    total, j = 0.0, 0
+    while True:
+        add = term / (order + 1 + j)
+        total += add
+        if add <= 1e-18 * total or total == math.inf:
+            return total
+        j += 1
+        term *= b / j
+
+
+def _kept(b: float, order: int) -> float:
+    """T_p(B) e^(−B): the probability that a Poisson number of mean B is at most p."""
+    return min(1.0, math.fsum(math.exp(a * math.log(b) - math.lgamma(a + 1) - b) for a in range(order + 1)))
+
+
+def _positive(name: str, argument: str, value: Any, zero: bool = False) -> float:
+    number = isinstance(value, _check.NUMBERS) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise ValueError(
+            f"{name}: {argument}: expected a finite number {'of at least' if zero else 'above'} 0, got {value!r}"
+        )
+    return float(value)
+
+
+def _factor(q: Any, k: Any, scale: Any) -> Array:
+    return jnp.asarray(1 / math.sqrt(k.shape[-1]) if scale is None else scale, wide(q, k))
+
+
+def _warn(name: str, order: int) -> None:
+    if order % 2:
+        warnings.warn(
+            f"{name}: order {order} is odd: logits below −{negative_below(order):.5g} get negative weights, and "
+            "the sum of a row may vanish; even orders have positive weights",
+            stacklevel=3,
+        )
+
+
+def _centred(k: Array, seen: Array | None) -> Array:
+    """Take the mean of the visible keys from the keys; bad ones stay where they are."""
+    use = jnp.isfinite(k).all(axis=-1, keepdims=True)
+    if seen is not None:
+        use = use & seen[..., None]
+    count = jnp.maximum(use.sum(axis=-2, keepdims=True), 1).astype(k.dtype)
+    return k - jnp.where(use, k, 0).sum(axis=-2, keepdims=True) / count
+
+
+def _middle(q: Array, k: Array, factor: Array, seen: Array | None, causal: bool) -> Array:
+    """Half the sum of the largest and the least visible logit of each row; no gradient: any constant would do."""
+    q, k = jax.lax.stop_gradient(q * factor), jax.lax.stop_gradient(k.astype(q.dtype))
+    n, m = q.shape[-2], k.shape[-2]
+    good = jnp.isfinite(k).all(axis=-1)
+    good = good if seen is None else good & seen
+    k = jnp.where(jnp.isfinite(k), k, 0)
+
+    def rows(i: Array) -> Array:
+        x = jnp.einsum("...d,...md->...m", jnp.take(q, i, axis=-2), k)
+        see = good & (jnp.arange(m) <= i + (m - n)).reshape((1,) * (good.ndim - 1) + (m,)) if causal else good
+        top, low = jnp.where(see, x, -jnp.inf).max(axis=-1), jnp.where(see, x, jnp.inf).min(axis=-1)
+        return jnp.where(top >= low, (top + low) / 2, 0)
+
+    return jnp.moveaxis(jax.lax.map(rows, jnp.arange(n), batch_size=min(64, n)), 0, -1)
