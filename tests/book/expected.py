@@ -138,6 +138,19 @@ def exponentials() -> float:
     return SCORES * (1 + 1 / 128) / SFU
 
 
+def generating(n: int, d: int) -> str:
+    """Operations of n steps without a cache, over those with one, added up step by step."""
+    without = sum(8 * t * d**2 + 4 * t**2 * d for t in range(1, n + 1))
+    return f"{without / sum(8 * d**2 + 4 * t * d for t in range(1, n + 1)):,.0f}"
+
+
+def padded_slope() -> str:
+    """Exponent of the operations of the first t steps, t from 256 to 1024, each padded to 128 positions; d = 64."""
+    lengths = [128 * ((t + 127) // 128) for t in range(1, 1025)]
+    work = np.cumsum([8 * p * 64**2 + 4 * p**2 * 64 for p in lengths])[255:]
+    return f"{np.polyfit(np.log(np.arange(256, 1025)), np.log(work), 1)[0]:.1f}"
+
+
 # A key `measured-…` differs from run to run and stands in no list; it has to be a number.
 EXPECTED: dict[str, dict[str, str]] = {
     "question": {
@@ -227,6 +240,20 @@ EXPECTED: dict[str, dict[str, str]] = {
         "open-beta": f"{planted_threshold():.3f}",
         "open-taylor-right": text(order),
         "open-taylor-features": text(float(comb(49 + order, order))),
+    },
+    "generation": {
+        "generation-years": f"{10**40 / 1e18 / (365.25 * 86_400) / 1e12:.0f}",
+        "generation-saving-small": generating(1000, 512),
+        "generation-saving-large": generating(32_768, 4096),
+        "generation-saving-timed": generating(1024, 64),
+        "generation-slope-counted": padded_slope(),
+        "generation-share-short": f"{1000 / (1000 + 2 * 4096):.0%}",
+        "generation-share-long": f"{100_000 / (100_000 + 2 * 4096):.0%}",
+        "generation-cache-405": format_bytes(126 * 8 * 2 * 128 * 2 * 131_072),
+        "generation-cache-405-ms": f"{1e3 * 126 * 8 * 2 * 128 * 2 * 131_072 / HBM:.0f}",
+        "generation-cache-gpt3": format_bytes(96 * 96 * 2 * 128 * 2),
+        "generation-cache-falcon": format_bytes(32 * 1 * 2 * 64 * 2),
+        "generation-break-even": f"{128 * 129 / 256:.1f}",
     },
     "flash": {
         "flash-a100-ridge": f"{312e12 / 2039e9:.0f}",
