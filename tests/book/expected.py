@@ -216,6 +216,17 @@ EXPECTED: dict[str, dict[str, str]] = {
         "seconds-decode-cache": f"{1e6 * 8192 * (2 * 2 * 8 * 128 + 16 * 32) / HBM:.0f}",
         "seconds-configurations": str((5 * 2 + 4 * 2 + 2) * 2 + (7 + 6 + 4) * 2),
     },
+    "recurrence": {
+        # The same 4n³ FLOPs: attention moves 8n² bytes in each of three steps, the state's matrix is read n times.
+        "recurrence-h100-ratio": f"{(4 * 512**3 + 36 * 512**2) / (3 * 8 * 512**2):.0f}",
+        "recurrence-path-centred": text(1000 - 1),
+        "recurrence-path-causal": text(1000 // 2),
+        "recurrence-path-dilated": text(next(power for power in range(10) if 3**power >= 1000)),
+        "recurrence-window": text(32 * 4096 - 32 + 1),
+        "recurrence-shift": f"{1.2**63:,.0f}",
+        "recurrence-gate-one": f"{1 / (1 + np.exp(-1)):.2f}",
+        "recurrence-gate-three": f"{1 / (1 + np.exp(-3)):.2f}",
+    },
     "lower-bound": {
         "lower-bound-error-quarter": f"{4 * atanh(2 * 0.25):.1f}",
         "lower-bound-error-most": f"{2 * log(1.998 / 0.002):.1f}",
