@@ -254,6 +254,13 @@ def test_flops_of_steps_and_chunks(n):
     assert sum(x.nbytes for x in state) == model.live
 
 
+def test_a_single_chunk_sums_nothing_and_still_takes_time():
+    model = cost.linear_attention(7, 8, causal=True, backward=True)
+    assert model["sums"].matmul_flops == model["sums, again"].matmul_flops == 0
+    assert cost.roofline(model, cost.ACCELERATORS["H100"], dtype="float32").seconds > 0
+    assert cost.linear_attention(200, 8, causal=True)["sums"].matmul_flops == 2 * 128 * 8 * 8
+
+
 def test_model_in_symbols_and_arrays():
     n, d = sympy.symbols("n d", positive=True, integer=True)
     assert sympy.expand(cost.linear_attention(n, d).matmul_flops - n * (4 * d**2 + 2 * d)) == 0

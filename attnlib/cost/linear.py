@@ -7,7 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, itemsize, quotient, size, smallest
+from attnlib.cost.algebra import (
+    Cost,
+    Number,
+    Step,
+    attention_sizes,
+    flags,
+    itemsize,
+    largest,
+    optional_integers,
+    quotient,
+    size,
+    smallest,
+)
 
 
 def linear_attention(
@@ -192,17 +204,10 @@ def kernel_cost(
     `d_pair` is the width that pairs of a triangle contract and `pair` what they cost besides; `making` are the
     multiplications that make the features of a row, and those more for a key; `keep`: the last sums are wanted.
     """
-    n = size(name, "n", n)
-    m = n if m is None else size(name, "m", m)
-    d_v = d_k if d_v is None else size(name, "d_v", d_v)
-    h, batch = size(name, "h", h), size(name, "batch", batch)
-    h_kv = h if h_kv is None else size(name, "h_kv", h_kv)
+    n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
     g = quotient(name, "h_kv", h_kv, "h", h)
-    for flag, value in {"causal": causal, "backward": backward}.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{name}: {flag}: expected True or False, got {value!r}")
-    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-        raise ValueError(f"{name}: chunk: expected an integer of at least 1, got {chunk!r}")
+    flags(name, causal=causal, backward=backward)
+    optional_integers(name, chunk=chunk)
     narrow = itemsize(name, dtype)
     wide = max(narrow, 4)
 
@@ -211,6 +216,7 @@ def kernel_cost(
     kept = m - _ends(rows, c) if causal and not keep else m
     q_rows, k_rows, summed = batch * h * rows, batch * h_kv * m, batch * h_kv * kept
     read, written = (batch * h_kv * _chunks(x, c) for x in (rows, kept))
+    writes = written if hasattr(written, "free_symbols") else largest(written, 1)  # work may be none; calls may not
     pairs = batch * h * _triangles(rows, c) if causal else 0
     sums, row = features * (d_v + 1), features * wide
     q, o = batch * h * n * d_k * narrow, batch * h * n * d_v * narrow
@@ -229,7 +235,7 @@ def kernel_cost(
         summed * features,
         bytes_read=v + 2 * summed * row + written * sums * wide,
         bytes_written=written * sums * wide,
-        calls=written,
+        calls=writes,
     )
     look = Step("reading", 2 * q_rows * sums, bytes_read=2 * q_rows * row + read * sums * wide, calls=read)
     triangles = Step(
@@ -288,7 +294,7 @@ def kernel_cost(
     ]
     if causal:
         more += [
-            make("features of sums, again", 0 * q_rows, summed, written),
+            make("features of sums, again", 0 * q_rows, summed, writes),
             replace(add, name="sums, again"),
             Step(
                 "triangles, backward",
