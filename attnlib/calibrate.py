@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
 
 from attnlib import _check, clock
 from attnlib.cost.devices import Curve, Device
+from attnlib.mesh import PartitionSpec
 
 PRODUCTS = ((64, 64), (256, 32), (256, 64), (256, 128), (256, 256), (512, 512), (1024, 1024))
 """Matrix products (n, d) × (d, n) and (n, n) × (n, d): the shapes of attention, then squares."""
@@ -27,7 +30,7 @@ ALLOCATED = (2**24, 31 * 2**20, 2**25, 2**26)
 _ready: Callable[[Any], Any] = jax.block_until_ready
 
 
-def measure_device(*, dtype: Any = jnp.float32, budget: float | int = 0.1) -> Device:
+def measure_device(*, dtype: Any = jnp.float32, budget: float | int = 0.1, together: bool = False) -> Device:
     """Measure what the default device reaches, by programs that do one thing each.
 
     matmul: attention's products and squares, small ones in a loop, large ones at once. transcendental: e^x.
@@ -39,14 +42,17 @@ def measure_device(*, dtype: Any = jnp.float32, budget: float | int = 0.1) -> De
         dtype: floating dtype of the operands of matrix products; the rest is measured in float32.
         budget: seconds that the repeats of one program may take. They come in two rounds, some seconds apart, and
             their lower quartile counts: another process makes a run longer, never shorter.
+        together: every device of `jax.devices()` runs the same program at the same time, as under `attnlib.spread`.
+            Devices that are the cores of a CPU share its caches and its memory, and none borrows the core of another.
 
     Returns:
-        A `cost.Device`. With the default budget it takes about ten seconds on two cores, half of it compilation.
+        A `cost.Device`, one of them. With the default budget it takes about ten seconds on two cores, half of it
+        compilation.
 
     Raises:
-        ValueError: a dtype that is not floating, a budget that is not a positive number.
+        ValueError: a dtype that is not floating, a budget that is not a positive number, a flag that is none.
 
-    Cost: some 10¹² FLOPs, and 1 GB of memory.
+    Cost: some 10¹² FLOPs, and 1 GB of memory; for each device if `together`.
 
     Source: ours; ceilings from measured programs: Williams, Waterman and Patterson (2009).
 
@@ -60,7 +66,8 @@ def measure_device(*, dtype: Any = jnp.float32, budget: float | int = 0.1) -> De
     _check.scalar(name, "budget", budget)
     if budget is None or not budget > 0:
         raise ValueError(f"{name}: budget: expected a positive number of seconds, got {budget}")
-    programs = list(_programs(dtype))
+    _check.flag(name, "together", together)
+    programs = [_everywhere(program) if together else program for program in _programs(dtype)]
     seconds = _time(programs, float(budget))
 
     def curve(resource: str) -> Curve:
@@ -103,6 +110,21 @@ class Program(NamedTuple):
     times: int
     run: Callable[..., Any]
     args: tuple[Array, ...]
+
+
+def _everywhere(program: Program) -> Program:
+    """Return the program that every device runs, on arguments of its own; its work is still that of one device."""
+    devices = jax.devices()
+    mesh, spec = Mesh(np.array(devices), ("device",)), PartitionSpec("device")
+    own = [jax.device_put(jnp.stack([x] * len(devices)), NamedSharding(mesh, spec)) for x in program.args]
+    run: Any = jax.shard_map(
+        lambda *args: program.run(*(x[0] for x in args))[None],
+        mesh=mesh,
+        in_specs=spec,
+        out_specs=spec,
+        check_vma=False,
+    )
+    return program._replace(run=run, args=tuple(own))
 
 
 def _programs(dtype: Any) -> Iterator[Program]:

@@ -209,9 +209,9 @@ def test_no_jax():
 # --- a device that was measured ---
 
 
-@pytest.fixture(scope="module")
-def device():
-    return attnlib.measure_device(budget=0.001)
+@pytest.fixture(scope="module", params=[False, True], ids=["alone", "together"])
+def device(request):
+    return attnlib.measure_device(budget=0.001, together=request.param)
 
 
 def test_a_measured_device(device):
@@ -249,6 +249,7 @@ BAD = [
     ("budget", "a positive number", "0", attnlib.measure_device, (), {"budget": 0}),
     ("budget", "a finite real number", "nan", attnlib.measure_device, (), {"budget": math.nan}),
     ("budget", "a positive number", "None", attnlib.measure_device, (), {"budget": None}),
+    ("together", "True or False", "2", attnlib.measure_device, (), {"together": 2}),
 ]
 
 
