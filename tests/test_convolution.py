@@ -54,7 +54,7 @@ def test_agrees_with_numpy(separable, causal, size, rng):
 
 
 @kinds
-@pytest.mark.parametrize("trial", range(10 if FULL else 2))
+@pytest.mark.parametrize("trial", range(10 if FULL else 1))
 def test_values_and_gradients_are_those_of_equinox(separable, causal, trial):
     rng = np.random.default_rng(trial)
     n, d, d_out, dilation = (int(s) for s in rng.integers(1, 8, 4))

@@ -14,7 +14,7 @@ from support import FULL, float64
 from attnlib import cost, count, flash_attention, init_multihead_attention, multihead_attention
 from attnlib.decoding import KVCache, attend, init_cache, prefill, step
 
-TRIALS = 1000 if FULL else 8
+TRIALS = 1000 if FULL else 5
 
 
 def draw(rng):
@@ -52,7 +52,7 @@ def window(n, r):
     return jnp.asarray((past >= 0) & (past < r))
 
 
-@pytest.mark.parametrize("part", range(8))
+@pytest.mark.parametrize("part", range(min(TRIALS, 8)))
 def test_step_by_step_equals_the_parallel_pass(part):
     for trial in range(part, TRIALS, 8):
         rng = np.random.default_rng(trial)
@@ -207,7 +207,7 @@ def test_operations_of_a_step_equal_the_model(rng):
 
 def test_all_steps_together_are_one_pass_that_skips_what_is_masked():
     """FLOPs counted from the programs: the steps of the loop, and flash attention in blocks of one pair."""
-    for n, h, h_kv, d in ((1, 1, 1, 4), (9, 4, 2, 8), (17, 3, 3, 12)):
+    for n, h, h_kv, d in ((1, 1, 1, 4), (9, 4, 2, 8), (5, 3, 3, 12)):
         params, cache = layer(h, h_kv, d), init_cache(n, d // h, h_kv=h_kv)
         x = jnp.ones((n, d))
         steps = sum(

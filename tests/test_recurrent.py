@@ -16,6 +16,9 @@ from attnlib import cost, count, gru, init_gru, init_lstm, init_rnn, lstm, rnn
 
 LAYERS = {rnn: init_rnn, gru: init_gru, lstm: init_lstm}
 each = pytest.mark.parametrize("layer", LAYERS, ids=lambda f: f.__name__)
+# Every layer in both directions; outside of FULL, in one.
+BOTH = [(layer, reverse) for i, layer in enumerate(LAYERS) for reverse in (False, True) if FULL or reverse == i % 2]
+directions = pytest.mark.parametrize(("layer", "reverse"), BOTH, ids=lambda x: getattr(x, "__name__", str(x)))
 trials = pytest.mark.parametrize("trial", range(20 if FULL else 1))
 
 
@@ -62,7 +65,7 @@ def equal(a, b, **tolerance):
 
 
 @each
-@pytest.mark.parametrize("shape", [(1, 1, 1, ()), (7, 3, 4, ()), (6, 2, 5, (2, 3))], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1, 1, ()), (6, 2, 5, (2, 3))], ids=str)
 def test_agrees_with_numpy(layer, shape, rng):
     params, x = draw(layer, rng, *shape)
     equal(jax.jit(layer)(params, x), in_numpy(layer, params, x))
@@ -130,8 +133,7 @@ def test_gradients(layer, rng):
         np.testing.assert_allclose(predicted, ((ahead - behind) / 2e-6 * do).sum(), rtol=1e-6)
 
 
-@each
-@pytest.mark.parametrize("reverse", [False, True])
+@directions
 def test_a_run_in_two_parts_is_one_run(layer, reverse, rng):
     params, x = draw(layer, rng, 9, 3, 4, (2,))
     whole, last = layer(params, x, reverse=reverse)
@@ -150,8 +152,7 @@ def test_reverse_is_the_layer_on_the_reversed_sequence(layer, rng):
     equal((y[:, ::-1], state), (z, other))
 
 
-@each
-@pytest.mark.parametrize("reverse", [False, True])
+@directions
 def test_lengths(layer, reverse, rng):
     """Whatever stands beyond the end; each sequence alone, cut to its length, is the oracle."""
     params, x = draw(layer, rng, 6, 3, 4, (2, 3))

@@ -1,7 +1,7 @@
 """Table 1 of Vaswani et al. (2017), cell by cell: the formula, and what is counted in the program that runs.
 
 Complexity per layer, sequential operations and maximum path length of self-attention, recurrent, convolutional and
-restricted layers of width d on n positions. The third form, the clock, is measured in the book: times are no tests.
+restricted layers of width d on n positions. The third form, the clock's, is benchmarks/table.py.
 """
 
 import functools
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import sympy
+from support import FULL
 
 import attnlib
 from attnlib import conv, cost, count, graph, init_conv, init_gru, init_lstm, init_rnn
@@ -141,7 +142,7 @@ def test_constant_operations_are_not_constant_depth():
 # --- maximum path length ---
 
 
-@pytest.mark.parametrize("n", [2, 3, 10, 100])
+@pytest.mark.parametrize("n", [2, 3, 10, 100] if FULL else [100])
 def test_path_lengths_by_formula_by_search_and_by_jacobian(n):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(n, 2)), jnp.float32)
 
@@ -164,7 +165,7 @@ def test_path_lengths_by_formula_by_search_and_by_jacobian(n):
         assert of(lambda x, fn=fn: fn(x, x, x), causal) == searched
 
 
-@pytest.mark.parametrize("n", [2, 7, 30])
+@pytest.mark.parametrize("n", [2, 7, 30] if FULL else [7])
 @pytest.mark.parametrize("layer", [attnlib.rnn, attnlib.gru, attnlib.lstm], ids=lambda f: f.__name__)
 def test_path_length_of_a_recurrent_layer(layer, n):
     """One sweep applies the cell to all positions at once; the Jacobian of a sweep is what it reads."""
