@@ -6,14 +6,14 @@ PYTHON ?= python3# the interpreter of .venv; make book PYTHON=python3.12
 JOBS ?= 2# test processes
 PORT ?= 8000# where `make serve` listens; another free port if this one is taken
 SUITE ?= exact# what `make bench` times: a file of attnlib/data/
-BENCH ?=# further arguments of benchmarks/run.py
+BENCH ?=# further arguments of benchmarks/run.py or table.py
 PIP = bin/python -m pip --disable-pip-version-check --quiet install
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help interpreters book test test-full test-library serve notebooks lint lock linkcheck bench clean
+.PHONY: help interpreters book test test-full test-library serve notebooks lint lock linkcheck bench bench-table clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ linkcheck: .venv/.attnlib ## ask every address in the book whether it answers (n
 
 bench: .venv-bench/.attnlib ## time attention beside its peers, write attnlib/data/ (half an hour, BENCH=--quick: minutes)
 	.venv-bench/bin/python benchmarks/run.py $(SUITE) $(BENCH)
+
+bench-table: .venv/.attnlib ## time layers over length and width, write benchmarks/table.json (a minute, BENCH=--quick: less)
+	.venv/bin/python benchmarks/table.py $(BENCH)
 
 clean: ## remove what was built, and the environments
 	rm -rf _build .venv .venv-* *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -290,12 +290,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
-        self.exit(2, f"benchmarks/run.py: {message}\n")
+        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(description="Time attention beside its peers.")
+    parser = Parser(prog="benchmarks/run.py", description="Time attention beside its peers.")
     parser.add_argument("suite", nargs="?", default="exact", choices=sorted(SUITES))
     parser.add_argument("--quick", action="store_true", help="small sizes, written to _build/benchmarks/")
     parser.add_argument("--n", type=int, nargs="+", help="lengths (4096 8192 16384)")

@@ -13,18 +13,17 @@ from attnlib import attention, cost, results
 from attnlib.results import Group, Results
 
 ROOT = Path(__file__).parent.parent
-FILE = ROOT / "benchmarks" / "run.py"
 
 
-def load_program():
-    spec = importlib.util.spec_from_file_location("benchmarks_run", FILE)
+def load_program(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look their module up, and table.py imports run
     spec.loader.exec_module(module)
     return module
 
 
-run = load_program()
+run, table = load_program("run"), load_program("table")
 
 
 EXAMPLE = Results(
@@ -167,6 +166,16 @@ def test_a_group_that_something_disturbed_is_named():
     assert run.disturbed((*quiet, busy)) == [busy]
 
 
+@pytest.mark.parametrize("argv", [["--layer", "x"], ["--rounds", "2"], ["x"]])
+def test_bad_arguments_of_the_table_end_with_one_clear_line(argv, capsys):
+    with pytest.raises(SystemExit) as end:
+        table.arguments(argv)
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("benchmarks/table.py: ")
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "argv",
     [["nosuch"], ["--rounds", "2"], ["--n", "0"], ["--n", "x"], ["--out", "x.txt"], ["--out", "."], ["--work", "x"]],
@@ -209,3 +218,58 @@ def test_what_is_published():
 def test_no_such_suite():
     with pytest.raises(ValueError, match=r"suite: expected one of \['exact'.*\], got 'nosuch'"):
         results.load("nosuch")
+
+
+# --- exponents ------------------------------------------------------------------------------------------------------
+
+
+def test_cells_of_the_table_are_measured_and_kept(tmp_path, monkeypatch, capsys):
+    """At sizes that take no time: what is written is read back, and a second run keeps the other layers."""
+    monkeypatch.setattr(table, "ROOT", tmp_path)
+    monkeypatch.setattr(table, "R", 8)
+    small = {
+        name: (build, {letter: (power, 128, (128, 256, 512)) for letter, (power, *_) in letters.items()})
+        for name, (build, letters) in table.ROWS.items()
+        if name in ("recurrent", "restricted")
+    }
+    monkeypatch.setattr(table, "ROWS", small)
+    table.main(["--quick", "--rounds", "3"])
+    assert "restricted" in capsys.readouterr().out
+    path = tmp_path / "_build" / "benchmarks" / "table.json"
+    first = table.slopes(path)
+    assert [(s.layer, s.letter, s.formula) for s in first] == [
+        ("recurrent", "n", 1),
+        ("recurrent", "d", 2),
+        ("restricted", "n", 1),
+        ("restricted", "d", 1),
+    ]
+    ratio = table.step_ratio(path)
+    assert len(ratio.values) == 30
+    assert min(ratio.values) > 0
+    table.main(["--quick", "--rounds", "3", "--layer", "recurrent"])
+    assert table.step_ratio(path) == ratio
+    second = table.slopes(path)
+    changed = {a.layer for a, b in zip(first, second, strict=True) if a != b}
+    assert changed == {"recurrent"}
+
+
+def test_a_slope_is_that_of_the_medians():
+    seconds = {1: (1.0, 9.0, 1.0), 2: (4.0, 4.0, 4.0), 4: (16.0, 16.0, 0.1)}
+    slope = table.Slope("x", "n", 2, {"d": 4, "r": 3}, seconds)
+    assert slope.fit.exponent == pytest.approx(2)
+    shown = str(table.show((slope,)))
+    assert "2.00 ± 0.00" in shown
+    assert "1 to 4" in shown
+    assert "d = 4, r = 3" in shown
+
+
+def test_published_slopes():
+    """Every cell; the exponents that the sizes were chosen for, and no host, path or person."""
+    found = table.slopes()
+    assert {(s.layer, s.letter) for s in found} == {(name, x) for name, (_, xs) in table.ROWS.items() for x in xs}
+    assert not any(s in table.FILE.read_text() for s in ("/", "\\", "http"))
+    assert len(table.step_ratio().values) >= 30
+    for s in found:
+        assert tuple(s.seconds) == table.ROWS[s.layer][1][s.letter][2]
+        assert s.formula == table.ROWS[s.layer][1][s.letter][0]
+        assert len(s.seconds) >= 4
