@@ -151,7 +151,7 @@ lock: .venv-lock/.stamp ## remake requirements.txt and locks/ from pyproject.tom
 	$(call lock,locks/oldest.txt,The oldest versions attnlib promises to work with.,--universal pyproject.toml --extra test --resolution lowest-direct)
 	$(call lock,locks/colab.txt,What a Colab runtime has (locks/colab.in) and what installing attnlib[book] adds to it.,locks/colab.in pyproject.toml --extra book)
 	$(call lock,benchmarks/requirements.txt,What is timed beside attnlib (benchmarks/requirements.in) and what it needs. No CUDA.,--universal benchmarks/requirements.in pyproject.toml --extra book)
-	@sed -E '/^(cuda|nvidia|triton)/d' benchmarks/requirements.txt > benchmarks/requirements.txt.new
+	@sed -E '/^(cuda|nvidia)/d' benchmarks/requirements.txt > benchmarks/requirements.txt.new
 	@mv benchmarks/requirements.txt.new benchmarks/requirements.txt
 
 .venv-lock/.stamp:

@@ -179,7 +179,8 @@ def figure(results: Results) -> Any:
                 ax.plot(*zip(*points, strict=True), label=name)
         ax.axhline(1, color=plot.GUIDE, linewidth=0.9)
         ax.set_yscale("log", base=2)
-        ax.set_yticks([1, 2, 4, 8, 16], ["1×", "2×", "4×", "8×", "16×"])
+        ticks = [2**e for e in range(5)] if ax.dataLim.y1 <= 32 else [4**e for e in range(5)]
+        ax.set_yticks(ticks, [f"{x}×" for x in ticks])
         plot.length_axis(ax)
         ax.set_title(f"forward, {mask}", loc="left")
         if ax.get_legend_handles_labels()[1]:

@@ -6,6 +6,7 @@ than SLOW seconds takes part in the first rounds only. Each result is compared w
 """
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, NoReturn
 
 import jax
@@ -22,7 +23,7 @@ import numpy as np
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 ROOT = Path(__file__).parent.parent
-SLOW, FEW = 2.0, 3
+SLOW, FEW, PAUSE = 2.0, 3, 0.02
 
 Call = Callable[[], Any]
 
@@ -38,6 +39,7 @@ class Task:
     work: str
     mask: str
     arrays: tuple[np.ndarray, ...]  # q, k, v and the gradient that arrives
+    order: int | None = None  # Taylor attention of that order; None: softmax
 
     @property
     def options(self) -> dict[str, Any]:
@@ -47,8 +49,17 @@ class Task:
 
     @property
     def flops(self) -> float:
-        """Of the visible pairs alone; the backward pass is 2.5 times the forward one."""
+        """Of the visible pairs alone; the backward pass is 2.5 times the forward one.
+
+        Taylor attention has no pairs: its sums and their reading are counted, and not what chunks add.
+        """
         h, n, d = self.arrays[0].shape
+        if self.order is not None:
+            from attnlib import cost
+
+            return float(
+                cost.taylor_attention(n, d, order=self.order, h=h, backward=self.work != "forward").matmul_flops
+            )
         past = np.arange(n)
         window = self.options.get("window", n)
         pairs = np.minimum(past + 1, window).sum()
@@ -65,7 +76,8 @@ class Program:
     make: Callable[[Task], tuple[Call, Callable[[Any], Iterable[Any]]]]
     masks: tuple[str, ...] = ("full", "causal")
     longest: tuple[int, int] = (16384, 16384)
-    reason: str = ""
+    reason: str = ""  # why no longer lengths
+    only: str = ""  # why no other masks
 
 
 def jax_program(fn: Callable[..., Any], axes: tuple[int, ...] = (0, 1, 2), place: Any = None) -> Any:
@@ -86,6 +98,7 @@ def jax_program(fn: Callable[..., Any], axes: tuple[int, ...] = (0, 1, 2), place
         out = program(*args)  # compiles; the arguments go to where the result lies, once
         where = jax.tree.leaves(out)[0].sharding
         there = tuple(jax.device_put(x, where) for x in args)
+        jax.block_until_ready(program(*there))  # compiles once more if they lie elsewhere than before
         back = np.argsort(axes)
         return lambda: jax.block_until_ready(program(*there)), lambda out: [
             np.asarray(x) if ours else np.asarray(x)[0].transpose(back) for x in jax.tree.leaves(out)
@@ -100,24 +113,48 @@ def spread_jax_nn(q: Any, k: Any, v: Any, causal: bool = False) -> Any:
     return jax.nn.dot_product_attention(q, k, v, is_causal=causal).swapaxes(-3, -2)
 
 
-def torch_sdpa(task: Task) -> Any:
-    """torch.nn.functional.scaled_dot_product_attention, all cores."""
-    torch = need("torch")
-    torch.set_num_threads(CORES)
-    q, k, v, do = (torch.tensor(x)[None] for x in task.arrays)
+def torch_program(fn: Callable[..., Any]) -> Any:
+    """Wrap fn(torch, task), which returns a function of tensors (1, h, n, d), all cores."""
+
+    def make(task: Task) -> Any:
+        torch = need("torch")
+        torch.set_num_threads(CORES)
+        attend = fn(torch, task)
+        q, k, v, do = (torch.tensor(x)[None] for x in task.arrays)
+
+        def forward() -> Any:
+            with torch.no_grad():
+                return (attend(q, k, v),)
+
+        def both() -> Any:
+            args = [x.detach().requires_grad_() for x in (q, k, v)]
+            out = attend(*args)
+            out.backward(do)
+            return out.detach(), *(x.grad for x in args)
+
+        return (forward if task.work == "forward" else both), lambda out: [x[0].numpy() for x in out]
+
+    return make
+
+
+def torch_sdpa(torch: Any, task: Task) -> Any:
+    """torch.nn.functional.scaled_dot_product_attention."""
     sdpa = torch.nn.functional.scaled_dot_product_attention
+    return lambda q, k, v: sdpa(q, k, v, is_causal=task.options["causal"])
 
-    def forward() -> Any:
-        with torch.no_grad():
-            return (sdpa(q, k, v, is_causal=task.options["causal"]),)
 
-    def both() -> Any:
-        args = [x.detach().requires_grad_() for x in (q, k, v)]
-        out = sdpa(*args, is_causal=task.options["causal"])
-        out.backward(do)
-        return out.detach(), *(x.grad for x in args)
+def fla_naive(name: str) -> Any:
+    """A reference of flash-linear-attention, in plain torch: causal, order 2."""
+    return lambda torch, task: getattr(need("fla.ops.based.naive"), name)
 
-    return (forward if task.work == "forward" else both), lambda out: [x[0].numpy() for x in out]
+
+def taylor_layer(torch: Any, task: Task) -> Any:
+    """The layer of taylor-series-linear-attention without its projections: it is handed q, k and v."""
+    package = need("taylor_series_linear_attention")
+    h, _, d = task.arrays[0].shape
+    layer = package.TaylorSeriesLinearAttn(h * d, dim_head=d, heads=h, combine_heads=False)
+    layer.to_q = layer.to_kv = layer.merge_heads = torch.nn.Identity()
+    return lambda q, k, v: layer(q, context=(k, v))
 
 
 def tokamax_chunked(task: Task) -> Any:
@@ -157,7 +194,7 @@ def spread_peer(fn: Callable[..., Any]) -> Any:
 def need(module: str) -> Any:
     """Import a peer or say that it is not there."""
     try:
-        return __import__(module)
+        return importlib.import_module(module)
     except Exception as error:  # an installed peer that fails at import is as missing as one that is not installed
         raise Missing(f"{module} cannot be imported: {type(error).__name__}") from None
 
@@ -165,7 +202,7 @@ def need(module: str) -> Any:
 N_BY_N = "it keeps n × n scores"
 EXACT = (
     Program("flash_attention", ours("flash_attention")),
-    Program("torch SDPA", torch_sdpa),
+    Program("torch SDPA", torch_program(torch_sdpa)),
     Program("tokamax xla_chunked", tokamax_chunked, longest=(16384, 8192), reason="a round would take minutes"),
     Program(
         "jax.nn",
@@ -177,22 +214,66 @@ EXACT = (
     Program("attention as written", ours("attention", one=True), longest=(8192, 4096), reason=N_BY_N),
     Program("flash_attention on one device", ours("flash_attention", one=True), longest=(4096, 4096), reason="slow"),
 )
-SUITES: dict[str, tuple[Program, ...]] = {"exact": EXACT}
-PEERS = ("torch", "tokamax")
+LINEAR = (
+    Program("taylor_attention", ours("taylor_attention")),
+    Program(
+        "fla naive chunks",
+        torch_program(fla_naive("naive_chunk_based")),
+        ("causal",),
+        only="it is causal",
+    ),
+    Program(
+        "fla naive",
+        torch_program(fla_naive("naive_parallel_based")),
+        ("causal",),
+        (4096, 4096),
+        "it keeps n × n weights",
+        only="it is causal",
+    ),
+    Program(
+        "taylor-series-linear-attention",
+        torch_program(taylor_layer),
+        ("full",),
+        only="its causal form needs a package that compiles C++",
+    ),
+    Program("taylor_attention on one device", ours("taylor_attention", one=True)),
+)
 
 
-def groups(
-    programs: tuple[Program, ...], lengths: Iterable[int]
-) -> Iterable[tuple[str, str, int, list[tuple[Program, str]]]]:
+@dataclass(frozen=True)
+class Suite:
+    """Programs that compute the same, ours first, and the problem that they get."""
+
+    programs: tuple[Program, ...]
+    d: int
+    lengths: tuple[int, ...]
+    peers: tuple[str, ...]  # packages whose versions matter
+    order: int | None = None
+    h: int = 8
+
+    @property
+    def about(self) -> str:
+        """One line for captions."""
+        order = "" if self.order is None else f"order {self.order}, "
+        return f"{order}h = {self.h} heads, d = {self.d}, float32, {CORES} cores"
+
+
+SUITES = {
+    "exact": Suite(EXACT, 64, (4096, 8192, 16384), ("torch", "tokamax")),
+    "linear": Suite(LINEAR, 16, (4096, 16384), ("torch", "fla-core", "taylor-series-linear-attention"), order=2),
+}
+
+
+def groups(suite: Suite, lengths: Iterable[int]) -> Iterable[tuple[str, str, int, list[tuple[Program, str]]]]:
     """Name the groups, one each pass, mask and length: all programs, and ours with other masks to compare with."""
     for work in ("forward", "forward and backward"):
         for mask in ("full", "causal"):
             for n in lengths:
-                chosen = [(p, mask) for p in programs]
+                first, chosen = suite.programs[0], [(p, mask) for p in suite.programs]
                 if mask == "causal":
-                    chosen.append((programs[0], "full"))
-                elif work == "forward" and n >= 16384:
-                    chosen += [(programs[0], "window 512"), (programs[0], "causal window 512")]
+                    chosen.append((first, "full"))
+                elif work == "forward" and n >= 16384 and suite.order is None:
+                    chosen += [(first, "window 512"), (first, "causal window 512")]
                 yield work, mask, n, chosen
 
 
@@ -213,7 +294,16 @@ def matmul_programs(size: int) -> dict[str, tuple[Call, float]]:
 
 
 def measure(
-    work: str, mask: str, n: int, chosen: list[tuple[Program, str]], *, h: int, d: int, rounds: int, size: int
+    work: str,
+    mask: str,
+    n: int,
+    chosen: list[tuple[Program, str]],
+    *,
+    h: int,
+    d: int,
+    rounds: int,
+    size: int,
+    order: int | None = None,
 ) -> dict[str, Any]:
     """Time one group. What is missing or too long is skipped with its reason; a wrong result ends the run."""
     rng = np.random.default_rng(n)
@@ -223,7 +313,10 @@ def measure(
     skipped: dict[str, str] = {}
     read: dict[str, Callable[[Any], Iterable[Any]]] = {}
     for program, its_mask in chosen:
-        task, name = Task(work, its_mask, arrays), f"{program.name}, {its_mask}"
+        task, name = Task(work, its_mask, arrays, order), f"{program.name}, {its_mask}"
+        if its_mask == mask and mask not in program.masks:
+            skipped[name] = program.only
+            continue
         if n > program.longest[work != "forward"]:
             skipped[name] = program.reason
             continue
@@ -258,6 +351,7 @@ def interleave(
         for name in names[start:] + names[:start]:
             if r >= FEW and min(seconds[name]) > SLOW:
                 continue
+            sleep(PAUSE)  # until the threads of the one before, which wait for more work in a busy loop, sleep
             begin = timer()
             out = calls[name]()
             seconds[name].append(round(timer() - begin, 7))
@@ -274,10 +368,10 @@ def write(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def versions() -> dict[str, str]:
+def versions(peers: tuple[str, ...]) -> dict[str, str]:
     """Name the versions that matter, of what is installed."""
     found = {}
-    for package in ("jax", *PEERS):
+    for package in ("jax", *peers):
         try:
             found[package] = metadata.version(package).split("+")[0]
         except metadata.PackageNotFoundError:
@@ -298,13 +392,13 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="benchmarks/run.py", description="Time attention beside its peers.")
     parser.add_argument("suite", nargs="?", default="exact", choices=sorted(SUITES))
     parser.add_argument("--quick", action="store_true", help="small sizes, written to _build/benchmarks/")
-    parser.add_argument("--n", type=int, nargs="+", help="lengths (4096 8192 16384)")
+    parser.add_argument("--n", type=int, nargs="+", help="lengths, instead of the suite's")
     parser.add_argument("--work", choices=("forward", "forward and backward"), help="only this pass")
     parser.add_argument("--mask", choices=("full", "causal"), help="only this mask")
     parser.add_argument("--rounds", type=int, default=7, help="at least 3")
     parser.add_argument("--out", type=Path, help="result file; groups that it has already are replaced")
     options = parser.parse_args(argv)
-    options.n = options.n or ([256, 512] if options.quick else [4096, 8192, 16384])
+    options.n = options.n or ([256, 512] if options.quick else list(SUITES[options.suite].lengths))
     folder = ROOT / ("_build/benchmarks" if options.quick else "attnlib/data")
     options.out = options.out or folder / f"{options.suite}.json"
     if options.rounds < 3:
@@ -328,12 +422,12 @@ def main(argv: list[str] | None = None) -> None:
     del sys.argv[1:]  # tokamax reads flags of its own there
     from attnlib import clock, results
 
-    h, d = 8, 64
+    suite = SUITES[options.suite]
     head = {
         "suite": options.suite,
-        "about": f"h = {h} heads, d = {d}, float32, {CORES} cores",
+        "about": suite.about,
         "machine": clock.machine(),
-        "versions": versions(),
+        "versions": versions(suite.peers),
     }
     done: dict[tuple[str, str, int], dict[str, Any]] = {}
     if options.out.exists():
@@ -342,11 +436,13 @@ def main(argv: list[str] | None = None) -> None:
             done = {(g["work"], g["mask"], g["n"]): g for g in old["groups"]}
         else:
             print("the file is of another machine or other versions: it is replaced", file=sys.stderr)
-    for work, mask, n, chosen in groups(SUITES[options.suite], options.n):
+    for work, mask, n, chosen in groups(suite, options.n):
         if options.work in (None, work) and options.mask in (None, mask):
             print(f"{work}, {mask}, n = {n} …", file=sys.stderr, flush=True)
             size = 512 if options.quick else 4096
-            done[work, mask, n] = measure(work, mask, n, chosen, h=h, d=d, rounds=options.rounds, size=size)
+            done[work, mask, n] = measure(
+                work, mask, n, chosen, h=suite.h, d=suite.d, rounds=options.rounds, size=size, order=suite.order
+            )
             ordered = [done[key] for key in sorted(done, key=lambda key: (key[0], key[1] != "full", key[2]))]
             date = datetime.now(UTC).date().isoformat()
             write(

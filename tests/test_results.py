@@ -108,7 +108,7 @@ def test_every_program_runs_or_says_why_not(work, mask):
     measured = dict.fromkeys(
         [("flash_attention", mask), ("attention as written", mask), ("jax.nn", mask), ("jax.nn, spread", mask)]
     )
-    chosen = next(c for w, m, _, c in run.groups(run.EXACT, [48]) if (w, m) == (work, mask))
+    chosen = next(c for w, m, _, c in run.groups(run.SUITES["exact"], [48]) if (w, m) == (work, mask))
     data = run.measure(work, mask, 48, chosen, h=2, d=4, rounds=3, size=16)
     found = Results(
         "exact", "about", "date", "machine", {}, results.parse({**vars(EXAMPLE), "groups": [data]}).groups
@@ -123,6 +123,24 @@ def test_every_program_runs_or_says_why_not(work, mask):
             assert reason == f"{peer} cannot be imported: ModuleNotFoundError"
     assert repr(results.table(found)).count("\n") == 4
     json.dumps(data)
+
+
+@pytest.mark.parametrize("work", ["forward", "forward and backward"])
+@pytest.mark.parametrize("mask", ["full", "causal"])
+def test_the_suite_of_linear_attention(work, mask):
+    """The same for Taylor attention; peers that know one mask are not run with the other."""
+    suite = run.SUITES["linear"]
+    chosen = next(c for w, m, _, c in run.groups(suite, [512]) if (w, m) == (work, mask))
+    data = run.measure(work, mask, 512, chosen, h=2, d=4, rounds=3, size=16, order=2)
+    assert {f"taylor_attention, {mask}", f"taylor_attention on one device, {mask}"} <= set(data["seconds"])
+    flops = cost.taylor_attention(512, 4, h=2, backward=work != "forward").matmul_flops
+    assert data["flops"][f"taylor_attention, {mask}"] == flops
+    others = [p for p in suite.programs if mask not in p.masks]
+    assert others
+    assert all(data["skipped"][f"{p.name}, {mask}"] == p.only for p in others)
+    if importlib.util.find_spec("torch") is None:
+        (reason,) = {data["skipped"][f"{p.name}, {mask}"] for p in suite.programs[1:-1] if mask in p.masks}
+        assert reason == "torch cannot be imported: ModuleNotFoundError"
 
 
 def test_too_long_for_a_program_is_said():
@@ -199,16 +217,16 @@ def test_writing_keeps_what_was_there_until_it_is_whole(tmp_path):
 
 def test_what_is_published():
     """Every suite has its results; they are complete, and name no host, no path and no person."""
-    for suite in run.SUITES:
+    for suite, asked in run.SUITES.items():
         found = results.load(suite)
         text = (ROOT / "attnlib" / "data" / f"{suite}.json").read_text()
         assert not any(s in text for s in ("/", "\\", "http"))
         assert {"jax", "torch"} <= set(found.versions)
-        wanted = {(w, m, n) for w, m, n, _ in run.groups(run.SUITES[suite], [4096, 8192, 16384])}
+        wanted = {(w, m, n) for w, m, n, _ in run.groups(asked, asked.lengths)}
         assert {(g.work, g.mask, g.n) for g in found.groups} <= wanted
         assert {(g.work, g.mask) for g in found.groups} >= {("forward", "full"), ("forward", "causal")}
         for g in found.groups:
-            assert f"flash_attention, {g.mask}" in g.seconds
+            assert f"{asked.programs[0].name}, {g.mask}" in g.seconds
             assert all(len(s) >= 3 for s in g.seconds.values())
         assert not run.disturbed(found.groups)
         assert results.table(found).rows
