@@ -193,11 +193,11 @@ def draw_mask(rng, shape, lead=True, mask=True):
 def options(mech, rng, shape):
     """Every combination of causal and mask that the mechanism honours, per-batch masks and shared ones.
 
-    Of a sampled one: no mask, a shared one without causal, a per-batch one with it.
+    Of a sampled one: a shared mask without causal, a per-batch one with it.
     """
     masks = [None, *(draw_mask(rng, shape, lead, mech.mask) for lead in (True, False))] if mech.mask else [None]
     every = [{"causal": c, "mask": m} for c in ((False, True) if mech.causal else (False,)) for m in masks]
-    return [every[i] for i in (0, 2, 3, 4)] if mech.sampled and not FULL else every
+    return every[2:5:2] if mech.sampled and mech.mask and not FULL else every
 
 
 def with_backward(fn):
@@ -225,7 +225,7 @@ def test_agrees_with_its_dense_definition(mech, shape, rng):
         np.testing.assert_allclose(double, exact, rtol=1e-12, atol=1e-13)
 
 
-@each_of(SHAPES[1:])
+@each_with("shape", SHAPES[1:], FEW[:1])
 def test_gradients(mech, shape, rng):
     for index in range(len(options(mech, rng, shape))):
         with float64():
@@ -280,7 +280,7 @@ def test_lowers_for_every_platform(mech, platform, dtype, rng):
 def test_block_sizes_change_nothing(mech, rng):
     for shape in SHAPES[1:] if FULL else FEW[1:] if mech.sampled else SHAPES[3:5]:
         q, k, v = draw(rng, shape)
-        for blocks in mech.blocks[1:] if mech.sampled and not FULL else mech.blocks:
+        for blocks in mech.blocks[:2] if mech.sampled and not FULL else mech.blocks:
             for kwargs in options(mech, rng, shape):
                 np.testing.assert_allclose(
                     mech.fn(q, k, v, **kwargs, **blocks), mech.fn(q, k, v, **kwargs), rtol=1e-5, atol=2e-6

@@ -57,7 +57,7 @@ def every_size():
     return sizes
 
 
-@pytest.mark.parametrize("part", range(20))
+@pytest.mark.parametrize("part", range(20 if FULL else 6))
 def test_features_multiply_to_the_truncated_exponential(part):
     """To rounding: error below 4 (p + 2) u Σ |q·k|ᵃ/a! with absolute values inside."""
     sizes = every_size()[part :: 20 if FULL else 300]
