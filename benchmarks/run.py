@@ -411,9 +411,15 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def disturbed(found: Iterable[Any]) -> list[Any]:
-    """Return the groups in which the machine's own matrix product was over a tenth slower than in the best one."""
-    rates = {id(g): g.rate for g in found}
-    return [g for g in found if not rates[id(g)] > max(rates.values()) / 1.1]
+    """Return the groups in which the quartiles of the machine's own product are more than a factor of 1.5 apart.
+
+    Ratios are taken within a round, so a machine that is slower throughout one group than in another disturbs none.
+    """
+    from attnlib.clock import Sample
+    from attnlib.results import MATMUL
+
+    products = {id(g): [Sample(tuple(s)) for name, s in g.seconds.items() if name in MATMUL] for g in found}
+    return [g for g in found if any(s.high > 1.5 * s.low for s in products[id(g)])]
 
 
 def main(argv: list[str] | None = None) -> None:

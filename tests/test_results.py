@@ -180,7 +180,7 @@ def test_a_group_that_something_disturbed_is_named():
     def group(*seconds):
         return Group("forward", "full", 8, {"matrix product, XLA": seconds}, {"matrix product, XLA": 1.0}, {})
 
-    quiet, busy = [group(1.0, 1.0, 9.0), group(1.05, 1.0, 1.09)], group(1.2, 1.2, 1.0)
+    quiet, busy = [group(1.0, 1.0, 1.1, 1.0, 9.0), group(2.0, 2.1, 2.2)], group(1.0, 1.0, 2.1, 2.1)
     assert run.disturbed((*quiet, busy)) == [busy]
 
 
@@ -223,8 +223,8 @@ def test_what_is_published():
         assert not any(s in text for s in ("/", "\\", "http"))
         assert {"jax", "torch"} <= set(found.versions)
         wanted = {(w, m, n) for w, m, n, _ in run.groups(asked, asked.lengths)}
-        assert {(g.work, g.mask, g.n) for g in found.groups} <= wanted
-        assert {(g.work, g.mask) for g in found.groups} >= {("forward", "full"), ("forward", "causal")}
+        there = {(g.work, g.mask, g.n) for g in found.groups}
+        assert there == wanted if suite == "exact" else there == {group for group in wanted if group[0] == "forward"}
         for g in found.groups:
             assert f"{asked.programs[0].name}, {g.mask}" in g.seconds
             assert all(len(s) >= 3 for s in g.seconds.values())
