@@ -1,5 +1,7 @@
 """What page and notebook must print for each glued number, computed with the library: chapter → key → text."""
 
+import math
+from collections.abc import Callable
 from math import atanh, comb, log, sqrt
 
 import numpy as np
@@ -118,6 +120,54 @@ def fewer(width: int, outer: str, resident: float) -> str:
     if outer == "queries":
         return f"{written / (n * (2 * width + 2) + blocks * 2 * n * width):.2f}"
     return f"{written / (2 * n * width + blocks * n * (3 * width + 4) - n * (width + 2)):.2f}"
+
+
+def average(w: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Average of the values with the given weights, which need not add up to one."""
+    return w @ v / w.sum(axis=-1, keepdims=True)
+
+
+def taylor_series(x: np.ndarray, p: int) -> np.ndarray:
+    """Terms of the exponential up to order p."""
+    return sum((x**r / math.factorial(r) for r in range(1, p + 1)), start=np.ones_like(x))
+
+
+def taylor_odd() -> float:
+    """The largest output of order 3 over values between −1 and 1: 64 causal heads of width 8, 256 positions."""
+    rng = np.random.default_rng(3)
+    q, k = rng.normal(size=(2, 64, 256, 8)).astype(np.float32).astype(float)
+    v = rng.uniform(-1, 1, size=(64, 256, 8)).astype(np.float32)
+    w = np.tril(taylor_series(q @ np.swapaxes(k, -1, -2) / 8**0.5, 3))
+    return float(np.abs(average(w, v)).max())
+
+
+def taylor_two(deviation: float) -> float:
+    """The relative difference between order 2 and softmax for scores of that deviation."""
+    q, k, v = np.random.default_rng(6).normal(size=(3, 8, 256, 16)).astype(np.float32).astype(float)
+    s = deviation / 4 * q @ np.swapaxes(k, -1, -2)
+    exact = average(np.tril(np.exp(s)), v)
+    return float(np.linalg.norm(average(np.tril(taylor_series(s, 2)), v) - exact) / np.linalg.norm(exact))
+
+
+def taylor_range(p: int) -> float:
+    """The largest B for which order p moves no output by more than a hundredth of the range of the values."""
+    return root(lambda b: 2 * b + np.log(taylor_series(-b, p) / taylor_series(b, p)) - 4 * np.arctanh(0.01), 1e-3, 9)
+
+
+def root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Return where f changes its sign, by bisection."""
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if f(low) * f(middle) > 0 else (low, middle)
+    return low
+
+
+def lambert() -> float:
+    """W(1/e): the w with w e^w = 1/e, by iterating w = e^(−1−w)."""
+    w = 0.3
+    for _ in range(200):
+        w = math.exp(-1 - w)
+    return w
 
 
 peaks = largest_scores()
@@ -278,5 +328,29 @@ EXPECTED: dict[str, dict[str, str]] = {
         "flash-checkpoint-flops": text(1 + 3),
         # A layer at n = 1024, d = 64: four projections, each with two products backward; attention has 2, then 5.
         "flash-checkpoint-flash-flops": f"{(3 * 4 * 64 + 7 * 1024) / (4 * 64 + 2 * 1024):.1f}",
+    },
+    "induction": {
+        "induction-tokens": "128",
+        # One guess in a period, over the positions that can be known: periods 8 to 32 of 64 tokens.
+        "induction-chance": f"{np.average(1 / np.arange(8, 33), weights=64 - np.arange(8, 33)):.1%}",
+        "induction-hand": "100%",
+        "induction-single": "0%",
+        "induction-bits-per-pair": f"{np.log2(128):.0f}",
+        "induction-state-bits": text(64 * np.finfo(np.float32).bits),
+        "induction-need-bits": text(int(32 * np.log2(128))),
+    },
+    "taylor": {
+        "taylor-odd-largest": f"{taylor_odd():.0f}",
+        "taylor-zero-three": f"{root(lambda b: taylor_series(-b, 3), 1, 2):.3f}",
+        "taylor-slope": f"{1 / lambert():.2f}",
+        "taylor-inverse-slope": f"{lambert():.4f}",
+        "taylor-range-short": f"{taylor_range(2):.1f}",
+        "taylor-range-long": f"{taylor_range(4):.1f}",
+        "taylor-wall-single": f"{-math.log(2.0**-24) / 2:.1f}",
+        "taylor-wall-double": f"{-math.log(2.0**-53) / 2:.1f}",
+        "taylor-cache": text(round(153 * 17 / 32)),
+        "taylor-two-unit": f"{taylor_two(1.0):.0%}",
+        "taylor-two-quarter": f"{taylor_two(0.25):.1%}",
+        "taylor-based": text(1 + 16 + 16 + 120),
     },
 }
