@@ -44,7 +44,7 @@ def test_the_same_result_and_gradients(mech, leads, rng):
     options = [{"scale": 0.3}, {"scale": jnp.float32(0.3)}]
     options += [{"causal": True}] if mech.causal else []
     if mech.mask:
-        options += [{"mask": draw_mask(rng, shape(q_lead, k_lead), lead)} for lead in (True, False)]
+        options += [{"mask": draw_mask(rng, shape(q_lead, k_lead), lead, mech.mask)} for lead in (True, False)]
     if not FULL:  # another one for each shape
         options = [options[LEADS.index(leads) % len(options)]]
     for kwargs in options:
