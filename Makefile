@@ -21,7 +21,7 @@ help: ## say what there is
 book: .venv/.attnlib ## execute every chapter, build the pages in _build/html
 	.venv/bin/python tools/build.py
 
-test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (under 20 minutes on 2 cores)
+test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (about half an hour on 2 cores)
 	@echo "== the library on the oldest versions it promises (locks/oldest.txt)"
 	.venv-oldest/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
 	@echo "== everything"
