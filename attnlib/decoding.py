@@ -24,23 +24,26 @@ Params = dict[str, Array]
 AnyArray = Array | np.ndarray
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["k", "v", "length"], meta_fields=["ring"])
+@partial(jax.tree_util.register_dataclass, data_fields=["k", "v", "length"], meta_fields=["ring", "batch"])
 @dataclass(frozen=True)
 class KVCache:
     """The keys and values of the positions so far. A pytree: it goes through `jit`, `vmap` and donation.
 
     Attributes:
-        k: keys, (..., h_kv, d_k, capacity): transposed, so that a step reads them as one stream.
-        v: values, (..., h_kv, capacity, d_v).
+        k: keys, (heads, d_k, capacity): transposed, so that a step reads them as one stream. The heads of all
+            sequences are one axis, as the products want it: with more axes XLA would copy the cache at each step.
+        v: values, (heads, capacity, d_v).
         length: positions seen, an int32 without axes; more than the capacity after an overflow (or in a ring), and
             −1 after a prefill of a cache that was not empty. `vmap` over caches gives each sequence its own.
         ring: whether position t takes the slot t mod capacity and the oldest is forgotten.
+        batch: leading axes of what it serves; heads = Π batch · h_kv.
     """
 
     k: Any
     v: Any
     length: Any
     ring: bool
+    batch: tuple[int, ...] = ()
 
     @property
     def capacity(self) -> int:
@@ -65,7 +68,7 @@ def init_cache(
         d_k: width of a head's keys.
         d_v: width of a head's values; d_k by default.
         h_kv: key and value heads: 1 for multi-query, fewer than the query heads for grouped-query attention.
-        batch: leading axes.
+        batch: leading axes of what the cache serves.
         ring: forget the oldest position when full: each query sees the last `capacity` positions, its own included.
         dtype: floating dtype of keys and values.
 
@@ -91,8 +94,9 @@ def init_cache(
         raise ValueError(f"{name}: batch: expected a tuple of positive integers, got {batch!r}")
     _check.flag(name, "ring", ring)
     _check.floating_dtype(name, dtype)
-    k, v = jnp.zeros((*batch, h_kv, d_k, capacity), dtype), jnp.zeros((*batch, h_kv, capacity, d_v), dtype)
-    return KVCache(k, v, jnp.zeros((), jnp.int32), ring)
+    heads = math.prod(batch) * h_kv
+    k, v = jnp.zeros((heads, d_k, capacity), dtype), jnp.zeros((heads, capacity, d_v), dtype)
+    return KVCache(k, v, jnp.zeros((), jnp.int32), ring, batch)
 
 
 def attend(
@@ -218,14 +222,14 @@ def prefill(
     # Position t lies in slot t mod c: the last c of a longer prompt, turned.
     keep = min(n, c)
     k, v = (jnp.roll(a[..., n - keep :, :], n % c if keep == c else 0, axis=-2) for a in (k, v))
+    k, v = (a.reshape(-1, *a.shape[-2:]) for a in (k, v))
     k = jnp.where(empty, k.swapaxes(-1, -2).astype(cache.k.dtype), cache.k[..., :keep])
-    v = jnp.where(empty, v.astype(cache.v.dtype), cache.v[..., :keep, :])
-    zero = jnp.zeros((), jnp.int32)
-    filled = KVCache(
-        jax.lax.dynamic_update_slice(cache.k, k, [zero] * cache.k.ndim),
-        jax.lax.dynamic_update_slice(cache.v, v, [zero] * cache.v.ndim),
-        jnp.where(empty, n, -1).astype(jnp.int32),
-        cache.ring,
+    v = jnp.where(empty, v.astype(cache.v.dtype), cache.v[:, :keep])
+    filled = replace(
+        cache,
+        k=jax.lax.dynamic_update_slice_in_dim(cache.k, k, 0, axis=2),
+        v=jax.lax.dynamic_update_slice_in_dim(cache.v, v, 0, axis=1),
+        length=jnp.where(empty, n, -1).astype(jnp.int32),
     )
     return jnp.where(empty, y, jnp.nan), filled
 
@@ -289,24 +293,23 @@ def step(
 
 
 def _attend(q: Array, k: Array, v: Array, cache: KVCache, scale: Any, context: int) -> tuple[Array, KVCache]:
-    *lead, h, _, d_k = q.shape
-    h_kv, d_v, c = k.shape[-3], v.shape[-1], cache.capacity
+    shape = (*q.shape[:-1], v.shape[-1])
+    heads, d_k, c = cache.k.shape
     wide = jnp.float64 if jnp.float64 in (q.dtype, cache.k.dtype) else jnp.float32
     t = cache.length
     full = (t < 0) if cache.ring else (t < 0) | (t >= c)
     slot = t % c if cache.ring else jnp.clip(t, 0, c - 1)
-    keys = _write(cache.k, k.swapaxes(-1, -2), slot, -1, full)
-    values = _write(cache.v, v, slot, -2, full)
-    # Heads and batch as one axis, the queries of a group as rows: two plain products, which read the cache once.
-    heads = math.prod((*lead, h_kv))
+    keys = _write(cache.k, k.reshape(heads, d_k, 1), slot, -1, full)
+    values = _write(cache.v, v.reshape(heads, 1, -1), slot, -2, full)
+    # The queries of a group as rows: two plain products, which read the cache once.
     q = (q.astype(wide) * jnp.asarray(1 / math.sqrt(d_k) if scale is None else scale, wide)).reshape(heads, -1, d_k)
-    s = q @ keys[..., :context].reshape(heads, d_k, context).astype(wide)
+    s = q @ keys[..., :context].astype(wide)
     used = jnp.minimum(t + 1, c)
     seen = jax.lax.broadcasted_iota(jnp.int32, s.shape, 2) < used
     s = jnp.where(seen, s, -jnp.inf)
     p = jnp.exp(s - s.max(axis=-1, keepdims=True))
-    o = p @ values[..., :context, :].reshape(heads, context, d_v).astype(wide) / p.sum(axis=-1, keepdims=True)
-    o = jnp.where(full | (used > context), jnp.nan, o).astype(v.dtype).reshape(*lead, h, 1, d_v)
+    o = p @ values[:, :context].astype(wide) / p.sum(axis=-1, keepdims=True)
+    o = jnp.where(full | (used > context), jnp.nan, o).astype(v.dtype).reshape(shape)
     return o, replace(cache, k=keys, v=values, length=jnp.where(t < 0, t, t + 1))
 
 
@@ -326,8 +329,10 @@ def _known(length: Any) -> int | None:
 def _check_cache(name: str, cache: Any, lead: tuple[int, ...], h_kv: int, d_k: int, d_v: int) -> None:
     if not isinstance(cache, KVCache):
         raise ValueError(f"{name}: cache: expected a KVCache, got {type(cache).__name__}")
-    c = cache.capacity
-    for part, array, shape in (("k", cache.k, (*lead, h_kv, d_k, c)), ("v", cache.v, (*lead, h_kv, c, d_v))):
+    if cache.batch != lead:
+        raise ValueError(f"{name}: cache: expected one for the leading axes {lead}, got one for {cache.batch}")
+    c, heads = cache.capacity, math.prod(lead) * h_kv
+    for part, array, shape in (("k", cache.k, (heads, d_k, c)), ("v", cache.v, (heads, c, d_v))):
         if array.shape != shape:
             raise ValueError(f"{name}: cache: expected {part} of shape {shape}, got {array.shape}")
     if cache.length.shape:
