@@ -318,7 +318,7 @@ def _backward(plan: Plan, args: Any, where: Array, own: Any) -> Any:
         start_k = start + before if triangle else start
         ds, dz, poison = back
         k, v, seen, _ = head.keys(start_k, size)
-        x, pull = jax.vjp(lambda k, *consts: kernel.key(k, *consts), k, *consts)
+        x, pull = jax.vjp(kernel.key, k, *consts)
         dx = _dot(ds, v, 1, 1) + dz[:, None]
         dv_j = _across(x, ds) + poison
         if seen is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -213,10 +213,9 @@ def prefill(
     w_q, w_k, w_v, w_o = (jnp.asarray(params[w]).astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
     q, k, v = (jnp.einsum("...nd,hdk->...hnk", x, w) for w in (w_q, w_k, w_v))
     grouped = q.reshape(*lead, h_kv, h // h_kv, n, -1)
-    o = flash_attention(
-        grouped, k[..., None, :, :], v[..., None, :, :], causal=True, scale=scale, window=c if cache.ring else None
-    )
-    assert not isinstance(o, tuple)
+    window = c if cache.ring else None
+    o = flash_attention(grouped, k[..., None, :, :], v[..., None, :, :], causal=True, scale=scale, window=window)
+    o = cast(Array, o)  # without `return_lse` it is no tuple
     y = jnp.einsum("...hnk,hkd->...nd", o.reshape(*lead, h, n, -1), w_o)
     empty = cache.length == 0
     # Position t lies in slot t mod c: the last c of a longer prompt, turned.

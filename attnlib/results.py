@@ -155,7 +155,7 @@ def own(results: Results) -> Table:
                 rows.append((f"{group.work}, {mask}", group.n, str(group.ratio(program, full)), share))
     return book_table(
         rows,
-        ["pass", "n", "time / time without a mask", "visible pairs / all pairs"],
+        ["pass", "n", "time / time without a mask", "FLOPs / FLOPs without a mask"],
         caption=f"{results.ours} against itself (quartiles). {results.origin}",
     )
 

@@ -331,7 +331,7 @@ def _first_pair(a: A, b: B, good: Callable[[Any, Any], Any]) -> tuple[int, int] 
     return None
 
 
-def _vectors(function: str, a: object, b: object) -> None:
+def _vectors(function: str, a: Any, b: Any) -> None:
     """Raise unless a and b are uint8 arrays (n, d) of zeros and ones with the same d."""
     for name, x in (("a", a), ("b", b)):
         if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or x.ndim != 2 or not len(x):
@@ -339,7 +339,5 @@ def _vectors(function: str, a: object, b: object) -> None:
             raise ValueError(f"{function}: {name}: expected a NumPy array uint8 (n, d), n ≥ 1, got {got}")
         if x.size and x.max() > 1:
             raise ValueError(f"{function}: {name}: expected zeros and ones, got {x.max()}")
-    assert isinstance(a, np.ndarray)
-    assert isinstance(b, np.ndarray)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"{function}: b: expected dimension d = {a.shape[1]} as in a, got {b.shape[1]}")
