@@ -315,6 +315,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         "generation-cache-gpt3": format_bytes(96 * 96 * 2 * 128 * 2),
         "generation-cache-falcon": format_bytes(32 * 1 * 2 * 64 * 2),
         "generation-break-even": f"{128 * 129 / 256:.1f}",
+        # In units of d²: weights 4, shared by eight; keys and values 16; scores 1/2.
+        "generation-batch-bytes": f"{(4 / 8 + 16 + 1 / 2) / (4 + 16 + 1 / 2):.2f}",
     },
     "flash": {
         "flash-a100-ridge": f"{312e12 / 2039e9:.0f}",
