@@ -7,6 +7,7 @@ Time a compiled function with `clock.time(jax.jit(fn), *args)`: what is not comp
 runs it, one operation at a time.
 """
 
+import ctypes
 import math
 import os
 import platform
@@ -324,6 +325,37 @@ def machine() -> str:
         f"{_processor()}, {cores} core{plural}, jax {jax.__version__} on {device.platform}{kind}, "
         f"Python {platform.python_version()}"
     )
+
+
+def keep_memory() -> bool:
+    """Let this process keep the memory that programs give back, so that times do not depend on what ran before.
+
+    On Linux, a large array goes back to the system when it is freed, and the system clears every page before the
+    next program gets it. What is large depends on what was freed before. This asks the C library to take arrays of
+    every size from its own memory, and to keep it. It cannot be undone. It holds for the thread that calls it: say
+    `jax.config.update("jax_cpu_enable_async_dispatch", False)` before JAX starts, and programs take their memory in
+    the thread that runs them.
+
+    Returns:
+        Whether the C library has agreed: False where it has no such settings (macOS, Windows, musl), and then nothing
+        has changed.
+
+    Cost: the process never gets smaller again.
+
+    Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+
+    Example:
+        >>> import subprocess, sys
+        >>> code = "from attnlib import clock; assert clock.keep_memory() in (True, False)"
+        >>> subprocess.run([sys.executable, "-c", code]).returncode  # another process: it cannot be undone
+        0
+    """
+    if os.name == "nt" or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
+        return False
+    library = ctypes.CDLL(None)
+    # The numbers are those of malloc.h; -1: never.
+    trim_threshold, mmap_max = -1, -4
+    return bool(library.mallopt(mmap_max, 0)) and bool(library.mallopt(trim_threshold, -1))
 
 
 def _processor() -> str:

@@ -264,7 +264,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "seconds-decode-weights-many": f"{1e6 * (21 * 4096**2 / H100 + 16 * 4096 / HBM):.2f}",
         # Keys and values of 8 heads; scores of 32 heads written, read, written, read.
         "seconds-decode-cache": f"{1e6 * 8192 * (2 * 2 * 8 * 128 + 16 * 32) / HBM:.0f}",
-        "seconds-configurations": str((5 * 2 + 4 * 2 + 2) * 2 + (7 + 6 + 4) * 2),
+        "seconds-configurations": str((5 * 2 * 3 + 2) * 2 + (7 + 6 + 4) * 2),
     },
     "recurrence": {
         # The same 4n³ FLOPs: attention moves 8n² bytes in each of three steps, the state's matrix is read n times.
