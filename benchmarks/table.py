@@ -1,5 +1,7 @@
 """Measure the exponents of table 1 of Vaswani et al. (2017): `make bench-table`, or benchmarks/table.py --help.
 
+Taylor attention is a row of its own: eight causal heads of order 2.
+
 Each layer is timed at several lengths n and at several widths d, the sizes in turn (A B C A B C …), and the slope of
 log seconds against log size is fitted to the medians, with its standard error. tests/test_table.py asserts formulas
 and counts; this is what the clock makes of them, over the sizes that the file names and no others.
@@ -52,6 +54,12 @@ def attend_nearby(x: Any) -> Any:
     return attnlib.window_attention(x, x, x, r=R, causal=True, block_q=R, block_k=R)
 
 
+def attend_by_series(n: int, d: int) -> Callable[[], Any]:
+    """Taylor attention in eight causal heads of width d."""
+    x = jax.random.normal(jax.random.key(1), (8, n, d), jnp.float32)
+    return partial(jax.jit(partial(attnlib.taylor_attention, order=2, causal=True)), x, x, x)
+
+
 # name: the call, and for each letter its exponent in the formula, the other size, the sizes that are timed
 ROWS: dict[str, tuple[Build, dict[str, tuple[int, int, tuple[int, ...]]]]] = {
     "self-attention": (
@@ -70,6 +78,7 @@ ROWS: dict[str, tuple[Build, dict[str, tuple[int, int, tuple[int, ...]]]]] = {
         layer(attend_nearby),
         {"n": (1, 64, (2048, 4096, 8192, 16384, 32768)), "d": (1, 2048, (256, 512, 1024, 2048, 4096))},
     ),
+    "Taylor, order 2": (attend_by_series, {"n": (1, 16, (4096, 8192, 16384, 32768, 65536))}),
 }
 
 
