@@ -25,7 +25,7 @@ test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run e
 	@echo "== the library on the oldest versions it promises (locks/oldest.txt)"
 	.venv-oldest/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
 	@echo "== everything"
-	.venv/bin/python -m pytest -q -n $(JOBS) --dist loadfile
+	.venv/bin/python -m pytest -q -n $(JOBS) --dist loadgroup
 
 test-full: export ATTNLIB_FULL = 1
 test-full: interpreters .venv-newest/.attnlib .venv-colab-test/.attnlib ## the same with all random trials, the newest JAX, and Colab's

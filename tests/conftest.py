@@ -13,6 +13,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file in one process, whose fixtures its tests share; tests marked `anywhere` go where there is room."""
+    for item in items:
+        if not item.get_closest_marker("anywhere"):
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Return a generator of random numbers, the same in every run."""

@@ -459,6 +459,7 @@ def test_twin_is_plain_and_valid(doc: str) -> None:
     assert twin.cells[1].source == notebooks.install(BOOK.repository)
 
 
+@pytest.mark.anywhere
 @pytest.mark.parametrize("doc", CHAPTERS)
 def test_twin_runs(doc: str, colab_python: Path, tmp_path: Path) -> None:
     twin = nbformat.read(ROOT / notebooks.twin_path(doc), as_version=4)
