@@ -74,7 +74,8 @@ def error_bound(order: int, logit_bound: float | int) -> ErrorBound:
     Raises:
         ValueError: an order that is not a whole number from 0 to 170, a bound that is negative, infinite or NaN.
 
-    Source: ours, proved in the chapter "Taylor attention": Birkhoff's contraction in Hilbert's projective metric.
+    Source: proved in the chapter "Taylor attention": total variation by Hilbert's projective distance, for which Cohen
+        and Fausti (2023) have a sharp bound.
 
     Example:
         >>> bound = error_bound(4, 1.0)

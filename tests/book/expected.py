@@ -340,6 +340,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "induction-bits-per-pair": f"{np.log2(128):.0f}",
         "induction-state-bits": text(64 * np.finfo(np.float32).bits),
         "induction-need-bits": text(int(32 * np.log2(128))),
+        "induction-pairs-fit": text(64 * np.finfo(np.float32).bits // 7),
     },
     "taylor": {
         "taylor-odd-largest": f"{taylor_odd():.0f}",
