@@ -100,9 +100,17 @@ def lengths(function: str, value: Any, lead: tuple[int, ...]) -> None:
         raise ValueError(f"{function}: lengths: expected a shape that broadcasts to {lead}, got {value.shape}")
 
 
+def clipped(lengths: Any, n: int) -> jax.Array:
+    """Return checked lengths as int32, no larger than n, whatever integers they are: 2³² − 1 is not −1."""
+    lengths = jnp.asarray(lengths)
+    return jnp.minimum(lengths, jnp.asarray(min(n, int(np.iinfo(lengths.dtype).max)), lengths.dtype)).astype(
+        jnp.int32
+    )
+
+
 def within(lengths: Any, lead: Sequence[int], n: int) -> jax.Array:
     """Return which of n positions exist, (*lead, n), for checked lengths that broadcast to the leading axes."""
-    count = jnp.broadcast_to(jnp.asarray(lengths).astype(jnp.int32), (*lead,))[..., None]
+    count = jnp.broadcast_to(clipped(lengths, n), (*lead,))[..., None]
     return jax.lax.broadcasted_iota(jnp.int32, (*lead, n), len(lead)) < count
 
 
@@ -157,7 +165,7 @@ def prng_key(function: str, key: Any) -> None:
     """Raise unless `key` is one key of `jax.random.key`, or one of the older `jax.random.PRNGKey`."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     new = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
-    if not new and not (dtype == jnp.uint32 and len(shape or ()) == 1):
+    if not new and not (dtype == jnp.uint32 and shape == jax.random.key_data(jax.random.key(0)).shape):
         got = f"shape {shape}, dtype {dtype}" if dtype is not None else repr(key)
         raise ValueError(f"{function}: key: expected a key of jax.random.key, got {got}")
 

@@ -180,13 +180,16 @@ class Head:
         self.wide = wide(self.q, self.k)
 
     def queries(self, start: Array, size: int) -> tuple[Array, Array]:
-        """Return g·size queries from row `start` on, with zeros for bad ones, and which are bad."""
+        """Return g·size queries from row `start` on, with ones for bad ones, and which are bad.
+
+        Not zeros: there a feature map may have no derivative, and 0 · NaN is NaN.
+        """
         x = _rows(self.q, self.where[0] * self.plan.g, start, size, self.plan.g).astype(self.wide)
         bad = _bad(x)
-        return once(jnp.where(bad[:, None], 0, x)), bad
+        return once(jnp.where(bad[:, None], 1, x)), bad
 
     def keys(self, start: Array, size: int) -> tuple[Array, Array, Array | None, Array]:
-        """Return keys, values, which of them exist, and which that exist are bad; zeros for the others."""
+        """Return keys, values, which of them exist, and which that exist are bad; ones and zeros for the others."""
         k = _rows(self.k, self.where[1], start, size).astype(self.wide)
         v = _rows(self.v, self.where[2], start, size).astype(self.wide)
         bad = _bad(k) | _bad(v)
@@ -194,7 +197,7 @@ class Head:
         if self.mask is not None:
             seen = jax.lax.dynamic_slice(self.mask, (self.where[3], start), (1, size))[0]
         use = ~bad if seen is None else seen & ~bad
-        k, v = once(jnp.where(use[:, None], k, 0)), once(jnp.where(use[:, None], v, 0))
+        k, v = once(jnp.where(use[:, None], k, 1)), once(jnp.where(use[:, None], v, 0))
         return k, v, seen, bad if seen is None else bad & seen
 
     def key_features(self, k: Array, seen: Array | None) -> Array:
@@ -275,13 +278,13 @@ def _backward(plan: Plan, args: Any, where: Array, own: Any) -> Any:
     kernel, consts, dtype = plan.kernel, head.consts, head.wide
 
     def rows(start: Array, size: int) -> tuple[Array, Array, Array, Array]:
-        """Queries of a chunk with their y and c; zeros where one of them is bad."""
+        """Queries of a chunk with their y and c; ones and zeros where one of them is bad."""
         q, ill = head.queries(start + hidden, size)
         out, g, d = (_rows(x, 0, start + hidden, size, plan.g).astype(dtype) for x in (o, do, den[..., None]))
         inverse = jnp.where(d == 0, 0, 1 / jnp.where(d == 0, 1, d))
         y, c = g * inverse, ((g * out).sum(axis=1, keepdims=True) * inverse)[:, 0]
         ill = ill | _bad(y) | ~jnp.isfinite(c)
-        return jnp.where(ill[:, None], 0, q), jnp.where(ill[:, None], 0, y), jnp.where(ill, 0, c), ill
+        return jnp.where(ill[:, None], 1, q), jnp.where(ill[:, None], 0, y), jnp.where(ill, 0, c), ill
 
     def forward(carry: Any, start: Array, size: int, last: bool) -> Any:
         """Gradients of queries, and of what meets on the diagonal."""

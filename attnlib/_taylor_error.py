@@ -74,8 +74,8 @@ def error_bound(order: int, logit_bound: float | int) -> ErrorBound:
     Raises:
         ValueError: an order that is not a whole number from 0 to 170, a bound that is negative, infinite or NaN.
 
-    Source: proved in the chapter "Taylor attention": total variation by Hilbert's projective distance, for which Cohen
-        and Fausti (2023) have a sharp bound.
+    Source: proved in the chapter "Taylor attention": total variation by Hilbert's projective distance, for which
+        Cohen and Fausti (2023) have a sharp bound.
 
     Example:
         >>> bound = error_bound(4, 1.0)

@@ -104,7 +104,8 @@ def _equation(name: str, eqn: Any, weight: Callable[[Any], int]) -> np.ndarray:
     if primitive == "cond":
         branches = [_chains(name, branch.jaxpr, weight) for branch in params["branches"]]
         longest = np.max(branches, axis=0)
-        return np.insert(longest, 1, longest[:, 0], axis=1)  # a branch begins when the choice is known
+        # A branch begins when the choice is known, and what it only passes on waits for the choice, too.
+        return np.insert(longest, 1, np.maximum(longest[:, 0], 0), axis=1)
     if primitive == "while":
         raise ValueError(f"{name}: fn: expected loops with a fixed number of turns, got a while loop")
     if primitive == "scan":

@@ -130,13 +130,14 @@ def conv(
         ).reshape(*lead, n, -1)
     else:
         # k shifted copies, multiplied and summed in one pass: a grouped convolution takes 80 times as long on CPU.
-        padded = jnp.pad(x, [*[(0, 0)] * len(lead), (left, reach - left), (0, 0)])
+        wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32  # k terms: a narrow sum stops growing
+        padded = jnp.pad(x.astype(wide), [*[(0, 0)] * len(lead), (left, reach - left), (0, 0)])
         taps = (
             jax.lax.slice_in_dim(padded, t * dilation, t * dilation + n, axis=-2)
-            * jnp.broadcast_to(p["w_depth"][t], x.shape)
+            * jnp.broadcast_to(p["w_depth"][t].astype(wide), x.shape)
             for t in range(k)
         )
-        y = functools.reduce(jnp.add, taps) @ p["w_point"]
+        y = functools.reduce(jnp.add, taps).astype(x.dtype) @ p["w_point"]
     y = y + jnp.broadcast_to(p["b"], y.shape)
     return y if exists is None else jnp.where(exists, y, 0)
 
@@ -192,6 +193,13 @@ def conv_stack(
         raise ValueError(f"{name}: dilations: expected one for each of {len(layers)} layers, got {dilations!r}")
     if activation is not None and not callable(activation):
         raise ValueError(f"{name}: activation: expected a function or None, got {activation!r}")
+    # Every layer before any computation, on shapes.
+    _check.floating(name, x=x)
+    shape = jax.ShapeDtypeStruct(x.shape, x.dtype)  # type: ignore[no-untyped-call, unused-ignore]
+    for i, (params, dilation) in enumerate(zip(layers, dilations, strict=True)):
+        _check_arguments(f"{name}: layers[{i}]", params, shape, causal, dilation, lengths)
+        shape = jax.ShapeDtypeStruct((*x.shape[:-1], len(params["b"])), x.dtype)  # type: ignore[no-untyped-call, unused-ignore]
+        shape = shape if activation is None else jax.eval_shape(activation, shape)
     (params, *others), (dilation, *dilations) = layers, dilations
     y = conv(params, x, causal=causal, dilation=dilation, lengths=lengths)
     for params, dilation in zip(others, dilations, strict=True):

@@ -90,7 +90,7 @@ def flash_attention(
     wide = jnp.float64 if jnp.float64 in (q.dtype, k.dtype) else jnp.float32
     factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, wide)
     mask = None if mask is None else _lift(jnp.asarray(mask), len(lead) + 2)
-    lengths = None if lengths is None else _lift(jnp.asarray(lengths).astype(jnp.int32), len(lead))
+    lengths = None if lengths is None else _lift(_check.clipped(lengths, m), len(lead))
     q, k, v = (_lift(x, len(lead) + 2) for x in (q, k, v))
     o, lse = _attend(tiles, lead, q, k, v, factor, mask, lengths)
     return (o, lse) if return_lse else o

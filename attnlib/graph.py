@@ -240,10 +240,13 @@ def _pullback(name: str, fn: Any, x: Any) -> tuple[Callable[[Array], Array], tup
     if not callable(fn):
         raise ValueError(f"{name}: fn: expected a function, got {type(fn).__name__}")
     _check.floating(name, x=x)
+    if len(x.shape) != 2:
+        raise ValueError(f"{name}: x: expected two axes (n, d), got shape {x.shape}")
     out = jax.eval_shape(fn, x)
-    for argument, shape in {"x": x.shape, "fn": getattr(out, "shape", None)}.items():
-        if shape is None or len(shape) != 2:
-            raise ValueError(f"{name}: {argument}: expected two axes (n, d), got shape {shape}")
+    if len(getattr(out, "shape", ())) != 2:
+        raise ValueError(f"{name}: fn: expected a result with two axes (n, d), got {out}")
+    if not jnp.issubdtype(out.dtype, jnp.floating):
+        raise ValueError(f"{name}: fn: expected a floating-point result, which has a gradient, got {out.dtype}")
     x = jnp.asarray(x)
 
     def pull(do: Array) -> Array:

@@ -61,8 +61,9 @@ def linear_attention(
         k: keys, shape (..., m, d_k).
         v: values, shape (..., m, d_v).
         feature_map: φ, from (c, d_k) to (c, D), row by row, non-negative for weights that are; elu(x) + 1 by default.
-            It is differentiated, too, with respect to arrays that it closes over. Define it once, not in each call: a
-            new function is compiled anew.
+            It is differentiated, too, with respect to traced arrays that it closes over. Define it once, not in each
+            call: a new function is compiled anew. It is compiled with what it reads at its first call, so make a new
+            function when an attribute or a global that it reads has changed.
         causal: query i sees key j only if j ≤ i + m − n.
         mask: boolean, True = may attend, broadcastable to (..., 1, m): keys can be hidden from all queries. One that
             differs between queries would need their weights one by one, and is refused.
@@ -221,7 +222,13 @@ def map_kernel(name: str, feature_map: Any, scale: Any, q: Any, k: Any) -> tuple
     if feature_map is None:
         return MapKernel(elu_plus_one), [factor]
     example = shape_of((2, k.shape[-1]), dtype)
-    converted, hoisted = jax.closure_convert(feature_map, example)
+    try:
+        hash(feature_map)
+    except TypeError:
+        got = type(feature_map).__name__
+        raise ValueError(
+            f"{name}: feature_map: expected a hashable function, got {got}; wrap it in a lambda"
+        ) from None
     out = jax.eval_shape(feature_map, example)
     real = hasattr(out, "shape") and jnp.issubdtype(out.dtype, jnp.floating)
     if not real or out.ndim != 2 or len(out) != 2:
@@ -229,7 +236,13 @@ def map_kernel(name: str, feature_map: Any, scale: Any, q: Any, k: Any) -> tuple
         raise ValueError(
             f"{name}: feature_map: expected (c, {k.shape[-1]}) to become real features (c, D), got {got} for c = 2"
         )
-    return MapKernel(converted if hoisted else feature_map), [factor, *hoisted]
+    if jnp.dtype(out.dtype).itemsize < 4:
+        raise ValueError(f"{name}: feature_map: expected features in float32 or wider, got {out.dtype}")
+    # One row: what is converted keeps the shape that it was traced with, and chunks have several lengths.
+    one, hoisted = jax.closure_convert(lambda row: feature_map(row[None])[0], shape_of((k.shape[-1],), dtype))
+    if not hoisted:
+        return MapKernel(feature_map), [factor]
+    return MapKernel(lambda x, *consts: jax.vmap(lambda row: one(row, *consts))(x)), [factor, *hoisted]
 
 
 def shape_of(shape: tuple[int, ...], dtype: Any) -> Any:
@@ -276,6 +289,11 @@ def step(
         raise ValueError(f"{name}: state: expected a State of two arrays, got {type(state).__name__}")
     state = State(*state)
     _check.floating(name, **{"state.s": state.s, "state.z": state.z})
+    for part, x in state._asdict().items():
+        if jnp.dtype(x.dtype).itemsize < 4:
+            raise ValueError(
+                f"{name}: state.{part}: expected float32 or float64: a narrower sum stops growing, got {x.dtype}"
+            )
     features = jax.eval_shape(kernel.key, shape_of((1, k.shape[-1]), consts[0].dtype), *consts).shape[0]
     lead = np.broadcast_shapes(k.shape[:-2], v.shape[:-2])
     got = tuple(state.s.shape), tuple(state.z.shape)

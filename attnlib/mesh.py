@@ -21,7 +21,7 @@ from attnlib import _check
 Shape = tuple[int, ...]
 PartitionSpec: Any = jax.sharding.PartitionSpec  # whose constructor has no types in the newest JAX
 
-OWN_AXES = {"mask": 2, "lengths": 0}
+OWN_AXES = {"mask": 2, "lengths": 0, "centre_rows": 1}
 """How many axes follow the leading ones in options that have leading axes. Other arrays are shared by all devices."""
 
 

@@ -406,8 +406,8 @@ def _centred(k: Array, seen: Array | None) -> Array:
 
 
 def _middle(q: Array, k: Array, factor: Array, seen: Array | None, causal: bool) -> Array:
-    """Half the sum of the largest and the least visible logit of each row; no gradient: any constant would do."""
-    q, k = jax.lax.stop_gradient(q * factor), jax.lax.stop_gradient(k.astype(q.dtype))
+    """Half the sum of the largest and the least visible logit of each row."""
+    q, k = q * factor, k.astype(q.dtype)
     n, m = q.shape[-2], k.shape[-2]
     good = jnp.isfinite(k).all(axis=-1)
     good = good if seen is None else good & seen
@@ -419,4 +419,4 @@ def _middle(q: Array, k: Array, factor: Array, seen: Array | None, causal: bool)
         top, low = jnp.where(see, x, -jnp.inf).max(axis=-1), jnp.where(see, x, jnp.inf).min(axis=-1)
         return jnp.where(top >= low, (top + low) / 2, 0)
 
-    return jnp.moveaxis(jax.lax.map(rows, jnp.arange(n), batch_size=min(64, n)), 0, -1)
+    return jnp.moveaxis(jax.lax.map(jax.checkpoint(rows), jnp.arange(n), batch_size=min(64, n)), 0, -1)

@@ -110,6 +110,8 @@ def fit(
                 f"{'█' * done}{'░' * (BAR - done)} {last} of {steps} steps, {time.perf_counter() - began:.1f} s, "
                 f"loss {losses[last - 1]:.3g}" + ("\n" if last == steps else "")
             )
+    if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(state[0])):
+        raise FloatingPointError(f"{name}: params: expected finite numbers, got others after step {steps - 1}")
     return state[0], losses
 
 
@@ -129,7 +131,7 @@ def _run(loss: Any, batch: Any, optimizer: Any, state: Any, key: Array, first: A
 
 
 def _adam(name: str, rate: float, steps: int) -> optax.GradientTransformation:
-    number = isinstance(rate, int | float) and not isinstance(rate, bool)
+    number = isinstance(rate, _check.NUMBERS) and not isinstance(rate, bool)
     if not (number and math.isfinite(rate) and rate > 0):
         raise ValueError(f"{name}: learning_rate: expected a positive number, got {rate!r}")
     warm = max(1, steps // 20)

@@ -165,6 +165,46 @@ def test_low_precision(separable, causal, dtype, rng):
     assert np.abs(np.asarray(y, np.float64) - exact).max() <= 8 * float(jnp.finfo(dtype).eps) * np.abs(exact).max()
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_many_taps_are_summed_in_wide_numbers(dtype, rng):
+    """513 terms of one sign: a sum in 8 or 11 bits stops growing."""
+    params, x = draw(rng, 600, 4, 513, 4, True, dtype=dtype)
+    params["w_depth"] = jnp.full((513, 4), 1 / 513, dtype)
+    x = jnp.asarray(1 + rng.random((600, 4)), dtype)
+    exact = in_numpy(params, x, True, 1)
+    error = np.abs(np.asarray(conv(params, x, causal=True), np.float64) - exact).max()
+    assert error <= 8 * float(jnp.finfo(dtype).eps) * np.abs(exact).max()
+
+
+def test_taps_that_cancel_beyond_the_largest_number_of_the_dtype():
+    params = {"w_depth": [[1], [1], [-1]], "w_point": [[1]], "b": [0]}
+    params = {name: jnp.asarray(values, jnp.float16) for name, values in params.items()}
+    out = conv(params, jnp.full((3, 1), 4e4, jnp.float16), causal=True)
+    assert out[:, 0].tolist() == [-4e4, 0, 4e4]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda layers, dilations: layers[2].update(b=layers[2]["b"][:3]), r"layers\[2\]: b: expected shape \(4,\)"),
+        (lambda layers, dilations: dilations.__setitem__(2, 0), r"layers\[2\]: dilation: expected .* got 0"),
+    ],
+)
+def test_a_stack_is_checked_before_anything_is_computed(change, message, rng):
+    layers = [init_conv(jax.random.key(i), 4, 3) for i in range(3)]
+    dilations, ran = [1, 1, 1], []
+    change(layers, dilations)
+
+    def activation(x):
+        if not isinstance(x, jax.core.Tracer):
+            ran.append(x)
+        return x
+
+    with pytest.raises(ValueError, match=message):
+        conv_stack(layers, jnp.ones((5, 4)), dilations=dilations, activation=activation)
+    assert not ran
+
+
 # --- costs ----------------------------------------------------------------------------------------------------------
 
 
@@ -194,7 +234,7 @@ def test_operations_equal_what_the_compiler_counts(separable, causal, rng):
         assert c.parameters == sum(a.size for a in params.values())
         if separable:
             # JAX sums whole padded copies, and keeps k of them; the compiler fuses them away.
-            assert both.other_flops <= backward.other_flops + n * d * batch
+            assert backward.other_flops / 2 <= both.other_flops <= backward.other_flops + n * d * batch
         else:
             assert both.other_flops == backward.other_flops
             assert c.saved == count.saved(fn, params, x)
@@ -292,6 +332,7 @@ BAD = [
     stack("activation", "a function or None", "'relu'", activation="relu"),
     stack("lengths", "an array of integers", "int", lengths=3),
     init("key", "jax.random.key", "None", None, 4, 3),
+    init("key", "jax.random.key", "(5,)", jnp.ones(5, jnp.uint32), 4, 3),
     init("d", "at least 1", "0", KEY, 0, 3),
     init("k", "at least 1", "0", KEY, 4, 0),
     init("d_out", "at least 1", "0", d_out=0),

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from support import FULL, float64
 
 import attnlib
-from attnlib import attention, cost, count, flash_attention
+from attnlib import _check, attention, cost, count, flash_attention
 from attnlib.cost.flash import block_pairs
 
 
@@ -89,6 +89,17 @@ def test_two_halves_of_the_keys_merge_with_their_log_sums(rng):
 
 
 # --- numbers that break other programs ------------------------------------------------------------------------------
+
+
+def test_lengths_beyond_every_key_hide_none(rng, untyped):
+    """The largest number of any integer type: as int32, 2³² − 1 would be −1."""
+    q, k, v = (jnp.asarray(rng.normal(size=(9, 4)), jnp.float32) for _ in range(3))
+    for dtype in (np.int8, np.int32, np.uint8, np.uint32):
+        lengths = np.array(np.iinfo(dtype).max, dtype)
+        np.testing.assert_array_equal(
+            flash_attention(q, k, v, lengths=lengths), flash_attention(q, k, v, lengths=np.array(9))
+        )
+        assert _check.within(lengths, (), 9).all()
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"causal": True}, {"window": 5}, {"lengths": jnp.array(14)}], ids=str)

@@ -91,6 +91,9 @@ def test_products_that_wait():
     assert graph.depth(jax.grad(lambda a: ((a @ a) ** 2).sum()), A) == 2
     assert graph.depth(lambda a: jax.lax.cond(a[0, 0] > 0, lambda a: a @ a, lambda a: a, a), A) == 1
     assert graph.depth(lambda a: jax.lax.cond((a @ a)[0, 0] > 0, lambda a: a @ a, lambda a: a, a), A) == 2
+    # A choice between two things that are passed on: what follows waits for it.
+    chosen = lambda a: jax.lax.cond((a @ a)[0, 0] > 0, lambda a, b: a, lambda a, b: b, a, 2 * a)  # noqa: E731
+    assert graph.depth(lambda a: chosen(a) @ a, A) == 2
     assert graph.depth(attnlib.conv, {"w": jnp.ones((3, 8, 8)), "b": jnp.ones(8)}, A) == 1
 
 
@@ -192,6 +195,8 @@ BAD = [
         for entry in (
             ("fn", "a function", "int", fn, (3, X, *last), {}),
             ("fn", "two axes", "()", fn, (jnp.sum, X, *last), {}),
+            ("fn", "a floating-point result", "int32", fn, (lambda x: (x > 0).astype(jnp.int32), X, *last), {}),
+            ("x", "two axes", "(2,)", fn, (lambda x: x[:, :1], X[0], *last), {}),
             ("x", "an array", "list", fn, (same, [1.0], *last), {}),
             ("x", "two axes", "(2,)", fn, (same, X[0], *last), {}),
             ("x", "floating-point", "int32", fn, (same, X.astype(jnp.int32), *last), {}),

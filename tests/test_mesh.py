@@ -187,6 +187,13 @@ def test_refused_at_the_call(refuses):
     refuses("devices", "leading axes () divide into", "2; pass 1 of them", run, *(jnp.ones((5, 4)),) * 3)
 
 
+def test_shifts_of_rows_go_with_their_heads(rng):
+    x = jnp.asarray(rng.normal(size=(2, 6, 4)), jnp.float32)
+    shifts = jnp.asarray(rng.normal(size=(2, 6)), jnp.float32)
+    fn = attnlib.taylor_attention
+    np.testing.assert_array_equal(spread(fn)(x, x, x, centre_rows=shifts), fn(x, x, x, centre_rows=shifts))
+
+
 BAD = [
     ("fn", "a function of q, k, v", "3", spread, (3,), {}),
     ("devices", "a sequence of JAX devices", "[]", spread, (attention,), {"devices": []}),

@@ -106,8 +106,25 @@ def test_the_default_optimizer_reaches_the_minimum():
 
 
 def test_a_loss_that_blows_up_names_the_step():
-    with pytest.raises(FloatingPointError, match=r"loss: expected finite numbers, got inf at step \d+"):
+    with pytest.raises(FloatingPointError, match=r"loss: expected finite numbers, got inf at step \d+$") as error:
         fit(**RUN | {"steps": 200}, optimizer=optax.sgd(1e3))
+    step = int(str(error.value).rsplit(" ", 1)[1])
+    _, losses = fit(**RUN | {"steps": step}, optimizer=optax.sgd(1e3))  # the steps before it are all finite
+    assert np.isfinite(losses).all()
+    assert losses[-1] > 1e30
+
+
+def test_a_last_update_that_blows_up_is_not_returned():
+    with pytest.raises(FloatingPointError, match=r"params: expected finite numbers, got others after step 0"):
+        fit(
+            lambda p, x: jnp.sqrt(p["w"]),
+            start(),
+            around_two,
+            steps=1,
+            key=KEY,
+            optimizer=optax.sgd(0.1),
+            progress=False,
+        )
 
 
 def test_progress_is_one_line_that_ends(monkeypatch, capsys):

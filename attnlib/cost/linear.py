@@ -57,7 +57,9 @@ def linear_attention(
         dtype: of q, k, v and the output; features and sums are float32 at least.
 
     Returns:
-        A `Cost` with the steps "features", "sums", "reading", with `causal` "triangles", and "division".
+        A `Cost` with the steps "features", "sums", "reading", with `causal` "triangles", and "division". Its FLOPs in
+        products are those of the program; those outside are what the mathematics needs, and a program that adds
+        chunk to chunk does more.
 
     Raises:
         ValueError: a size below 1 or not whole, heads that do not divide, an unknown dtype.
