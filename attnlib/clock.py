@@ -350,9 +350,8 @@ def keep_memory() -> bool:
         >>> subprocess.run([sys.executable, "-c", code]).returncode  # another process: it cannot be undone
         0
     """
-    if os.name == "nt" or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
+    if platform.system() != "Linux" or not hasattr(library := ctypes.CDLL(None), "gnu_get_libc_version"):
         return False
-    library = ctypes.CDLL(None)
     # The numbers are those of malloc.h; -1: never.
     trim_threshold, mmap_max = -1, -4
     return bool(library.mallopt(mmap_max, 0)) and bool(library.mallopt(trim_threshold, -1))

@@ -197,9 +197,10 @@ def conv_stack(
     _check.floating(name, x=x)
     shape = jax.ShapeDtypeStruct(x.shape, x.dtype)  # type: ignore[no-untyped-call, unused-ignore]
     for i, (params, dilation) in enumerate(zip(layers, dilations, strict=True)):
+        if i and activation is not None:
+            shape = jax.eval_shape(activation, shape)
         _check_arguments(f"{name}: layers[{i}]", params, shape, causal, dilation, lengths)
         shape = jax.ShapeDtypeStruct((*x.shape[:-1], len(params["b"])), x.dtype)  # type: ignore[no-untyped-call, unused-ignore]
-        shape = shape if activation is None else jax.eval_shape(activation, shape)
     (params, *others), (dilation, *dilations) = layers, dilations
     y = conv(params, x, causal=causal, dilation=dilation, lengths=lengths)
     for params, dilation in zip(others, dilations, strict=True):

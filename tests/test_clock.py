@@ -237,9 +237,7 @@ def test_keep_memory_ends_page_faults():
     done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
     kept, new, old = done.stdout.split()
     assert kept == "True"
-    assert (
-        int(new) >= 20 * 2**26 // 2**21
-    )  # with the largest pages there are, 2 MiB; 512 times as many with small ones
+    assert int(new) >= 20 * 2**26 // 2**21  # with pages of 2 MiB, the largest; small ones are 512 times as many
     # One array may be freed a moment after the next is made, so a few places are taken before none is new.
     assert int(old) < int(new) / 4
 
