@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from attnlib import _check
-from attnlib.cost.flash import block_pairs, block_sizes
+from attnlib.cost.flash import block_sizes, cover
 
 AnyArray = Array | np.ndarray
 
@@ -49,8 +49,9 @@ def flash_attention(
         scale: factor of the scores; 1/√d_k by default.
         window: query i sees key j only if |i + m − n − j| < window: with `causal`, the last `window` keys.
         lengths: how many keys exist, integers broadcastable to the leading axes: keys from there on are hidden.
-        block_q: queries in a block; by default what was fastest on such a device.
-        block_k: keys in a block.
+        block_q: queries in every block; by default what was fastest on such a device: on CPU 1,024 where every pair
+            is visible, 256 where a mask or an end cuts and in the backward pass, 128 with a window up to 128.
+        block_k: keys in every block; by default 512, 256 and 128.
         return_lse: also return log Σ_j e^(s_ij), which is differentiable too: two results over different keys merge
             with it.
 
@@ -85,14 +86,14 @@ def flash_attention(
     _check.lengths(name, lengths, lead)
     q, k, v = (jnp.asarray(x) for x in (q, k, v))
     n, m = q.shape[-2], k.shape[-2]
-    b_q, b_k = block_sizes(window, block_q, block_k, jax.default_backend())
-    tiles = Tiles(n, m, min(b_q, n), min(b_k, m), causal, window)
+    blocks = block_sizes(window, block_q, block_k, jax.default_backend())
+    large, small = (Tiles(n, m, min(b_q, n), min(b_k, m), causal, window) for b_q, b_k in blocks)
     wide = jnp.float64 if jnp.float64 in (q.dtype, k.dtype) else jnp.float32
     factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, wide)
     mask = None if mask is None else _lift(jnp.asarray(mask), len(lead) + 2)
     lengths = None if lengths is None else _lift(_check.clipped(lengths, m), len(lead))
     q, k, v = (_lift(x, len(lead) + 2) for x in (q, k, v))
-    o, lse = _attend(tiles, lead, q, k, v, factor, mask, lengths)
+    o, lse = _attend((large, small), lead, q, k, v, factor, mask, lengths)
     return (o, lse) if return_lse else o
 
 
@@ -105,18 +106,6 @@ class Tiles(NamedTuple):
     block_k: int
     causal: bool
     window: int | None
-
-    def scan(self, body: Callable[..., Any], carry: Any, hidden: bool) -> Any:
-        """Run carry = body(carry, i, j, part) over the visited blocks; part: some of its pairs may be hidden."""
-        for pairs, part in zip(block_pairs(*self), (hidden, True), strict=True):
-            if len(pairs):
-                steps = jnp.asarray(pairs, jnp.int32)
-
-                def step(carry: Any, ij: Array, part: bool = part) -> tuple[Any, None]:
-                    return body(carry, ij[0], ij[1], part), None
-
-                carry, _ = jax.lax.scan(step, carry, steps)
-        return carry
 
     def rows(self, x: Array, i: Array) -> Array:
         """Return query block i of x. The last block ends at n, so it repeats rows, which `visible` hides."""
@@ -145,33 +134,52 @@ class Tiles(NamedTuple):
         return seen
 
 
+Sizes = tuple[Tiles, Tiles]
+"""One head cut into large blocks, and into small ones."""
+
+
+def _visit(body: Callable[..., Any], carry: Any, sizes: Sizes, hidden: bool) -> Any:
+    """Run carry = body(carry, tiles, i, j, part) over the visited blocks; part: some of its pairs may be hidden."""
+    large, small = sizes
+    blocks = cover(large.n, large.m, large[2:4], small[2:4], large.causal, large.window)
+    for tiles, pairs, part in zip((large, small, small), blocks, (hidden, hidden, True), strict=True):
+        if len(pairs):
+            steps = jnp.asarray(pairs, jnp.int32)
+
+            def step(carry: Any, ij: Array, tiles: Tiles = tiles, part: bool = part) -> tuple[Any, None]:
+                return body(carry, tiles, ij[0], ij[1], part), None
+
+            carry, _ = jax.lax.scan(step, carry, steps)
+    return carry
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def _attend(
-    tiles: Tiles, lead: tuple[int, ...], q: Array, k: Array, v: Array, factor: Array, mask: Any, lengths: Any
+    sizes: Sizes, lead: tuple[int, ...], q: Array, k: Array, v: Array, factor: Array, mask: Any, lengths: Any
 ) -> tuple[Array, Array]:
     q, k, v = _vary_alike((q, k, v), (q, k, v, factor, mask, lengths))
     # The scale goes into q once, not into every score. A row with a bad number becomes NaN as a whole.
     q = q.astype(factor.dtype) * factor
-    return _flash(tiles, lead, q + jnp.where(_bad(q), jnp.nan, 0).astype(q.dtype)[..., None], k, v, mask, lengths)
+    return _flash(sizes, lead, q + jnp.where(_bad(q), jnp.nan, 0).astype(q.dtype)[..., None], k, v, mask, lengths)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _flash(tiles: Tiles, lead: tuple[int, ...], *args: Any) -> tuple[Array, Array]:
+def _flash(sizes: Sizes, lead: tuple[int, ...], *args: Any) -> tuple[Array, Array]:
     """Attend in every head; args are q with the scale in it, k, v, the mask and the lengths."""
-    return _flash_forward(tiles, lead, *args)[0]
+    return _flash_forward(sizes, lead, *args)[0]
 
 
 def _flash_forward(
-    tiles: Tiles, lead: tuple[int, ...], *args: Any
+    sizes: Sizes, lead: tuple[int, ...], *args: Any
 ) -> tuple[tuple[Array, Array], tuple[Array | None, ...]]:
-    o, c, z = _each_head(partial(_head_forward, tiles), lead, args)
+    o, c, z = _each_head(partial(_head_forward, sizes), lead, args)
     return (o, jnp.where(z != 0, c + jnp.log(z), -jnp.inf)), (*args, o, c, z)
 
 
 def _flash_backward(
-    tiles: Tiles, lead: tuple[int, ...], kept: tuple[Any, ...], gradients: tuple[Array, Array]
+    sizes: Sizes, lead: tuple[int, ...], kept: tuple[Any, ...], gradients: tuple[Array, Array]
 ) -> tuple[Array | None, ...]:
-    dq, dk, dv = _each_head(partial(_head_backward, tiles), lead, (*kept, *gradients), sums=3)
+    dq, dk, dv = _each_head(partial(_head_backward, sizes), lead, (*kept, *gradients), sums=3)
     return dq, dk.astype(kept[1].dtype), dv.astype(kept[2].dtype), None, None
 
 
@@ -179,12 +187,12 @@ _flash.defvjp(_flash_forward, _flash_backward)
 
 
 def _head_forward(
-    tiles: Tiles, q: Array, k: Array, v: Array, mask: Array | None, length: Array | None
+    sizes: Sizes, q: Array, k: Array, v: Array, mask: Array | None, length: Array | None
 ) -> tuple[Array, Array, Array]:
     """Attend in one head, q (n, d_k), k (m, d_k), v (m, d_v): return o, the largest scores c and the sums z."""
     bad = _bad(k) | _bad(v)
 
-    def body(carry: tuple[Array, ...], i: Array, j: Array, part: bool) -> tuple[Array, ...]:
+    def body(carry: tuple[Array, ...], tiles: Tiles, i: Array, j: Array, part: bool) -> tuple[Array, ...]:
         c, z, o = (tiles.rows(x, i) for x in carry)
         q_i, k_j, v_j = tiles.rows(q, i), tiles.columns(k, j).astype(q.dtype), tiles.columns(v, j).astype(q.dtype)
         ill = tiles.columns(bad, j)
@@ -207,14 +215,14 @@ def _head_forward(
 
     # The lowest number, not −∞: −∞ − (−∞) is NaN, and a block whose pairs are all hidden must add nothing.
     lowest = jnp.full_like(q[:, 0], np.finfo(q.dtype).min)
-    start = (lowest, jnp.zeros_like(lowest), jnp.zeros_like(lowest, shape=(tiles.n, v.shape[-1])))
+    start = (lowest, jnp.zeros_like(lowest), jnp.zeros_like(lowest, shape=(len(q), v.shape[-1])))
     hidden = mask is not None or length is not None
-    c, z, o = tiles.scan(body, start, hidden)
+    c, z, o = _visit(body, start, sizes, hidden)
     return (o / jnp.where(z == 0, 1, z)[:, None]).astype(v.dtype), c, z
 
 
 def _head_backward(
-    tiles: Tiles,
+    sizes: Sizes,
     q: Array,
     k: Array,
     v: Array,
@@ -237,7 +245,7 @@ def _head_backward(
     do, shift, c = jnp.where(ill_q[:, None], 0, do), jnp.where(ill_q, 0, shift), jnp.where(ill_q, jnp.nan, c)
     bad = _bad(k) | _bad(v)
 
-    def body(carry: tuple[Array, ...], i: Array, j: Array, part: bool) -> tuple[Array, ...]:
+    def body(carry: tuple[Array, ...], tiles: Tiles, i: Array, j: Array, part: bool) -> tuple[Array, ...]:
         q_i, do_i, shift_i, c_i = (tiles.rows(x, i) for x in (q, do, shift, c))
         k_j, v_j = tiles.columns(k, j).astype(q.dtype), tiles.columns(v, j).astype(q.dtype)
         p = jnp.exp(q_i @ k_j.T - c_i[:, None])
@@ -252,7 +260,8 @@ def _head_backward(
         return dq, dk, _add(dv, p.T @ do_i, j * tiles.block_k)
 
     start = tuple(jnp.zeros_like(x, dtype=q.dtype) for x in (q, k, v))
-    dq, dk, dv = tiles.scan(body, start, mask is not None or length is not None)
+    small = sizes[1]
+    dq, dk, dv = _visit(body, start, (small, small), mask is not None or length is not None)
     return dq, dk, dv
 
 

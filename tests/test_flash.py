@@ -12,7 +12,7 @@ from support import FULL, float64
 
 import attnlib
 from attnlib import _check, attention, cost, count, flash_attention
-from attnlib.cost.flash import block_pairs
+from attnlib.cost.flash import BLOCKS, block_pairs, cover
 
 
 def arrays(rng, *shapes, dtype=np.float32):
@@ -40,8 +40,14 @@ def seen(n, m, causal=False, window=None, lengths=None, mask=None):
     return jnp.asarray(out if mask is None else out & np.asarray(mask))
 
 
-@pytest.mark.parametrize("trial", range(40 if FULL else 8))
-def test_agrees_with_attention_on_random_problems(trial):
+@pytest.fixture
+def two_sizes(monkeypatch):
+    """Blocks as on long sequences, large ones and small ones, for short sequences."""
+    monkeypatch.setitem(BLOCKS, "cpu", ((8, 6), (4, 3)))
+
+
+@pytest.mark.parametrize("trial", range(60 if FULL else 12))
+def test_agrees_with_attention_on_random_problems(trial, two_sizes):
     rng = np.random.default_rng(trial)
     n, m, d_k, d_v = rng.integers(1, 40, 4)
     q_lead, k_lead = [((), ()), ((2, 3), (2, 1)), ((2, 1), (1, 2)), ((2,), ())][trial % 4]
@@ -49,7 +55,7 @@ def test_agrees_with_attention_on_random_problems(trial):
     lead = np.broadcast_shapes(q_lead, k_lead)
     lengths = None if rng.integers(2) else rng.integers(0, m + 2, lead[rng.integers(len(lead) + 1) :])
     mask = None if rng.integers(2) else rng.random([(n, m), (1, m), (*lead, n, 1)][rng.integers(3)]) < 0.8
-    blocks = {"block_q": int(rng.integers(1, 20)), "block_k": int(rng.integers(1, 20))}
+    blocks = {"block_q": int(rng.integers(1, 20)), "block_k": int(rng.integers(1, 20))} if trial % 3 else {}
     visible = seen(n, m, **kwargs, lengths=lengths, mask=mask)
     with float64():
         shapes = (*lead, n, d_v), (*q_lead, n, d_k), (*k_lead, m, d_k), (*k_lead, m, d_v)
@@ -141,14 +147,15 @@ def test_rows_masked_in_the_middle_of_a_block(rng):
         assert not x[jnp.array([1, 5, 6])].any()
 
 
+@pytest.mark.parametrize("blocks", [{"block_q": 4, "block_k": 3}, {}], ids=["one size", "two sizes"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kwargs", [{"causal": True}, {"window": 4}, {"causal": True, "window": 4}, {"lengths": 11}])
-def test_bad_numbers_stay_where_they_are_seen(rng, kwargs, bad):
+def test_bad_numbers_stay_where_they_are_seen(rng, kwargs, bad, blocks, two_sizes):
     """Through skipped, partial and whole blocks: an output is NaN exactly if its query sees the bad key."""
     q, k, v, do = arrays(rng, (18, 4), (18, 4), (18, 3), (18, 3))
     kwargs = {a: jnp.array(x) if a == "lengths" else x for a, x in kwargs.items()}
     visible = np.array(seen(18, 18, **kwargs))
-    run = jax.jit(with_backward(lambda *a: flash_attention(*a, **kwargs, block_q=4, block_k=3)))
+    run = jax.jit(with_backward(lambda *a: flash_attention(*a, **kwargs, **blocks)))
     clean = run(do, q, k, v)
     for spot in (2, 9, 15):
         for name in "qkv":
@@ -212,8 +219,8 @@ def test_bfloat16_gradients_of_long_sequences(rng, causal):
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("window", [None, 1, 30, 1000])
 @pytest.mark.parametrize(("n", "m"), [(64, 64), (100, 37), (37, 100)])
-def test_flops_equal_the_model_and_the_blocks_that_matter(causal, window, n, m):
-    for block_q, block_k in ((8, 16), (16, 8), (7, 9), (128, 128)):
+def test_flops_equal_the_model_and_the_blocks_that_matter(causal, window, n, m, two_sizes):
+    for block_q, block_k in ((8, 16), (16, 8), (7, 9), (128, 128), (None, None)):
         q, k, v = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, n, 3), (2, m, 3), (2, m, 5)))
         kwargs = {"causal": causal, "window": window, "block_q": block_q, "block_k": block_k}
         sizes = {"m": m, "d_v": 5, "h": 2, **kwargs}
@@ -222,6 +229,8 @@ def test_flops_equal_the_model_and_the_blocks_that_matter(causal, window, n, m):
         both = count.matmul_flops(with_backward(lambda *a, kw=kwargs: flash_attention(*a, **kw)), do, q, k, v)
         assert forward == cost.flash_attention(n, 3, **sizes).matmul_flops
         assert both == cost.flash_attention(n, 3, **sizes, backward=True).matmul_flops
+        if block_q is None:
+            continue
         # Block by block from the definition: visited if any pair is visible, whole if all are.
         b_q, b_k = min(block_q, n), min(block_k, m)
         pairs = np.asarray(seen(n, m, causal, window))
@@ -233,12 +242,42 @@ def test_flops_equal_the_model_and_the_blocks_that_matter(causal, window, n, m):
                 assert ((i, j) in whole or (i, j) in part) == bool(block.any())
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("window", [None, 1, 7, 20])
+def test_every_visible_pair_lies_in_one_block(causal, window):
+    for n, m in itertools.product((1, 7, 8, 23, 40), (1, 6, 17, 36)):
+        visible = np.asarray(seen(n, m, causal, window))
+        large, small = ((min(b_q, n), min(b_k, m)) for b_q, b_k in ((8, 6), (4, 3)))
+        met = np.zeros((n, m), int)
+        for (b_q, b_k), pairs, whole in zip(
+            (large, small, small), cover(n, m, large, small, causal, window), (True, True, False), strict=True
+        ):
+            for i, j in pairs:
+                block = np.s_[i * b_q : (i + 1) * b_q, j * b_k : (j + 1) * b_k]
+                met[block] += 1
+                assert not whole or (visible[block].shape == (b_q, b_k) and visible[block].all())
+                assert visible[block].any()
+        assert (met[visible] == 1).all()
+        assert (met <= 1).all()
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"causal": True}, {"window": 700}, {"lengths": np.array([1400, 0])}], ids=str)
+def test_large_blocks_at_real_lengths(rng, kwargs):
+    """Sequences long enough for the large blocks of today, with ends that no block divides."""
+    n, m = 2100, 1700
+    args = arrays(rng, (2, n, 8), (2, n, 8), (1, m, 8), (1, m, 8))
+    ours = jax.jit(with_backward(lambda *a: flash_attention(*a, **kwargs)))(*args)
+    dense = jax.jit(with_backward(lambda *a: attention(*a, mask=seen(n, m, **kwargs))))(*args)
+    for got, expected in zip(ours, dense, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_model_in_symbols_and_arrays():
     n = sympy.Symbol("n", positive=True, integer=True)
-    for causal in (False, True):
-        model = cost.flash_attention(n, 64, causal=causal, block_q=128, block_k=256, backward=True)
-        lengths = np.array([256, 2048, 65536])
-        array = cost.flash_attention(lengths, 64, causal=causal, block_q=128, block_k=256, backward=True)
+    for causal, blocks in itertools.product((False, True), ({"block_q": 128, "block_k": 256}, {})):
+        model = cost.flash_attention(n, 64, causal=causal, **blocks, backward=True)
+        lengths = np.array([256 if blocks else 1024, 2048, 65536])
+        array = cost.flash_attention(lengths, 64, causal=causal, **blocks, backward=True)
         for step, other in zip(model.steps, array.steps, strict=True):
             for what in ("matmul_flops", "other_flops", "bytes_read"):
                 expected = [float(sympy.sympify(getattr(step, what)).subs(n, x)) for x in lengths]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -31,7 +32,7 @@ def flash_attention(
 
     With P pairs in the visited blocks: forward 2P(d_k + d_v) FLOPs in matrix products; backward 2P(3d_k + 2d_v)
     more, one product of them the recomputed scores. Without blocks to skip P = hnm, and the total is 3.5 times
-    the forward pass.
+    the forward pass. Forward, blocks are large where every pair is visible and small elsewhere; backward, small.
 
     Args:
         n: queries.
@@ -43,15 +44,15 @@ def flash_attention(
         batch: sequences.
         causal: whether later keys are hidden: blocks that hold no visible pair are skipped.
         window: as in the kernel: blocks outside are skipped. Needs n and m to be integers or arrays.
-        block_q: queries in a block; by default what the kernel takes on CPU.
-        block_k: keys in a block.
+        block_q: queries in every block; by default the two sizes that the kernel takes on CPU.
+        block_k: keys in every block.
         backward: add the gradients with respect to q, k and v.
         dtype: of q, k, v and the output; scores and sums are float32 at least.
 
     Returns:
         A `Cost` with the steps "scores", "softmax" and "values". Bytes are those of a program that holds one
         block in fast memory, and reads what a block needs again each time. For symbols P is exact for lengths
-        that are multiples of both blocks.
+        that are multiples of all blocks.
 
     Raises:
         ValueError: a size below 1 or not whole, heads that do not divide, an unknown dtype, symbols with a window.
@@ -71,10 +72,9 @@ def flash_attention(
     narrow = itemsize(name, dtype)
     wide = max(narrow, 4)
 
-    block_q, block_k = block_sizes(window, block_q, block_k)
+    large, small = block_sizes(window, block_q, block_k)
     heads = batch * h
-    visited = _visited(name, n, m, block_q, block_k, causal, window)
-    pairs, rows, columns, blocks = (heads * count for count in visited)
+    pairs, rows, columns, blocks = (heads * count for count in _visited(name, n, m, large, small, causal, window))
     q, o, one = heads * n * d_k * narrow, heads * n * d_v * narrow, heads * n * wide
     k, v = batch * h_kv * m * d_k * narrow, batch * h_kv * m * d_v * narrow
     scores = Step("scores", 2 * pairs * d_k, bytes_read=q + columns * d_k * narrow, calls=blocks)
@@ -88,12 +88,13 @@ def flash_attention(
         allocated=o + 2 * one,
         calls=blocks,
     )
-    tile = smallest(n, block_q) * smallest(m, block_k) * wide
+    tile, tile_backward = (smallest(n, b_q) * smallest(m, b_k) * wide for b_q, b_k in (large, small))
     sums = (heads * n * (d_k + d_v + 2)) * wide
     forward = Cost((scores, softmax, values), live=sums + 2 * tile, saved=q + k + v + o + 2 * one, path=1)
     if not backward:
         return forward
-    again = replace(scores, name="scores, again")
+    pairs, rows, columns, blocks = (heads * count for count in _visited(name, n, m, small, small, causal, window))
+    again = Step("scores, again", 2 * pairs * d_k, bytes_read=q + columns * d_k * narrow, calls=blocks)
     return replace(
         forward,
         steps=(
@@ -118,20 +119,26 @@ def flash_attention(
                 calls=2 * blocks,
             ),
         ),
-        live=sums + heads * n * (d_k + d_v) * wide + 3 * tile,
+        live=sums + heads * n * (d_k + d_v) * wide + 3 * tile_backward,
     )
 
 
-def block_sizes(window: int | None, block_q: int | None, block_k: int | None, device: str = "cpu") -> tuple[int, int]:
-    """Return block sizes: the given ones, or those that were fastest on a CPU with two cores; untried elsewhere."""
-    best_q, best_k = BLOCKS[
-        "window" if window is not None and window <= 128 else device if device in BLOCKS else "gpu"
-    ]
-    return best_q if block_q is None else block_q, best_k if block_k is None else block_k
+def block_sizes(
+    window: int | None, block_q: int | None, block_k: int | None, device: str = "cpu"
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return (queries, keys) of large and of small blocks: as given, or the fastest on a CPU; untried elsewhere."""
+    best = BLOCKS["window" if window is not None and window <= 128 else device if device in BLOCKS else "gpu"]
+    large, small = ((b_q if block_q is None else block_q, b_k if block_k is None else block_k) for b_q, b_k in best)
+    return large, small
 
 
-BLOCKS = {"cpu": (256, 256), "window": (128, 128), "gpu": (512, 512), "tpu": (512, 512)}
-"""Queries and keys in a block. Only the first two were measured."""
+BLOCKS = {
+    "cpu": ((1024, 512), (256, 256)),
+    "window": ((128, 128), (128, 128)),
+    "gpu": ((512, 512), (512, 512)),
+    "tpu": ((512, 512), (512, 512)),
+}
+"""Queries and keys in a large block and in a small one, which divide the large. Only the first two were measured."""
 
 
 @lru_cache(maxsize=256)
@@ -159,21 +166,53 @@ def block_pairs(
     return np.argwhere(whole), np.argwhere(visit & ~whole)
 
 
+@lru_cache(maxsize=256)
+def cover(
+    n: int, m: int, large: tuple[int, int], small: tuple[int, int], causal: bool, window: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the blocks to visit: large ones that are wholly visible; for the rest small ones, whole and partial.
+
+    A large product runs faster, a small block holds fewer hidden pairs. Sizes of small blocks divide those of large
+    ones, or a large block holds the whole side.
+
+    Example:
+        >>> [x.tolist() for x in cover(8, 8, (4, 4), (2, 2), True, None)]
+        [[[1, 0]], [[1, 0], [3, 2]], [[0, 0], [1, 1], [2, 2], [3, 3]]]
+    """
+    whole, _ = block_pairs(n, m, *large, causal, window)
+    taken = np.zeros((-(-n // large[0]), -(-m // large[1])), bool)
+    taken[tuple(whole.T)] = True
+    left, part = (x[~taken[tuple((x * small // large).T)]] for x in block_pairs(n, m, *small, causal, window))
+    return whole, left, part
+
+
 def _visited(
-    name: str, n: Number, m: Number, block_q: int, block_k: int, causal: bool, window: int | None
+    name: str, n: Number, m: Number, large: tuple[int, int], small: tuple[int, int], causal: bool, window: int | None
 ) -> tuple[Number, Number, Number, Number]:
     """Count pairs, rows and columns of the visited blocks of one head, and the blocks."""
     if hasattr(n, "free_symbols") or hasattr(m, "free_symbols"):
         if window is not None or (causal and n != m):
             raise ValueError(f"{name}: n: expected integers with window or with causal and m ≠ n, got {n}, {m}")
-        pairs = n * (n + max(block_q, block_k)) / 2 if causal else n * m
-        return pairs, pairs / block_k, pairs / block_q, pairs / (block_q * block_k)
+        whole = n * (n - max(large)) / 2 if causal else n * m
+        rest = n * (max(large) + max(small)) / 2 if causal else 0
+        return _totals((large, whole / math.prod(large)), (small, rest / math.prod(small)))
 
-    def count(n: Number, m: Number) -> tuple[int, int, int, int]:
-        b_q, b_k = min(block_q, int(n)), min(block_k, int(m))
-        blocks = sum(map(len, block_pairs(int(n), int(m), b_q, b_k, causal, window)))
-        return blocks * b_q * b_k, blocks * b_q, blocks * b_k, blocks
+    def count(n: Number, m: Number) -> tuple[Number, ...]:
+        n, m = int(n), int(m)
+        sizes = [(min(b_q, n), min(b_k, m)) for b_q, b_k in (large, small)]
+        whole, left, part = cover(n, m, *sizes, causal, window)
+        return _totals((sizes[0], len(whole)), (sizes[1], len(left) + len(part)))
 
     if isinstance(n, np.ndarray) or isinstance(m, np.ndarray):
         return tuple(np.vectorize(count, otypes=[float] * 4)(n, m))
     return count(n, m)
+
+
+def _totals(*counted: tuple[tuple[int, int], Number]) -> tuple[Number, Number, Number, Number]:
+    """Pairs, rows, columns and number of blocks of several sizes."""
+    return (
+        sum(b_q * b_k * blocks for (b_q, b_k), blocks in counted),
+        sum(b_q * blocks for (b_q, _), blocks in counted),
+        sum(b_k * blocks for (_, b_k), blocks in counted),
+        sum(blocks for _, blocks in counted),
+    )
