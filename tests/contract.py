@@ -436,5 +436,6 @@ def test_memory_grows_as_stated(mech, causal, backward):
         x = jax.ShapeDtypeStruct((2, n, 32), jnp.float32)
         return count.memory(program, x, x, x)
 
-    exponent = np.log2(temporary(2048) / temporary(1024))
+    # Long enough for the largest blocks, whose memory does not grow.
+    exponent = np.log2(temporary(8192) / temporary(4096))
     assert 0 < exponent <= mech.memory_exponent + 0.05
