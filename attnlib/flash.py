@@ -157,15 +157,14 @@ def _visit(body: Callable[..., Any], carry: Any, sizes: Sizes, hidden: bool) -> 
 def _attend(
     sizes: Sizes, lead: tuple[int, ...], q: Array, k: Array, v: Array, factor: Array, mask: Any, lengths: Any
 ) -> tuple[Array, Array]:
-    q, k, v = _vary_alike((q, k, v), (q, k, v, factor, mask, lengths))
-    # The scale goes into q once, not into every score. A row with a bad number becomes NaN as a whole.
-    q = q.astype(factor.dtype) * factor
-    return _flash(sizes, lead, q + jnp.where(_bad(q), jnp.nan, 0).astype(q.dtype)[..., None], k, v, mask, lengths)
+    factor = _lift(factor, len(lead))
+    q, k, v, factor = _vary_alike((q, k, v, factor), (q, k, v, factor, mask, lengths))
+    return _flash(sizes, lead, q, k, v, factor, mask, lengths)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _flash(sizes: Sizes, lead: tuple[int, ...], *args: Any) -> tuple[Array, Array]:
-    """Attend in every head; args are q with the scale in it, k, v, the mask and the lengths."""
+    """Attend in every head; args are q, k, v, the factor of the scores, the mask and the lengths."""
     return _flash_forward(sizes, lead, *args)[0]
 
 
@@ -179,17 +178,22 @@ def _flash_forward(
 def _flash_backward(
     sizes: Sizes, lead: tuple[int, ...], kept: tuple[Any, ...], gradients: tuple[Array, Array]
 ) -> tuple[Array | None, ...]:
+    q, k, v, factor, *_ = kept
     dq, dk, dv = _each_head(partial(_head_backward, sizes), lead, (*kept, *gradients), sums=3)
-    return dq, dk.astype(kept[1].dtype), dv.astype(kept[2].dtype), None, None
+    # dq is the gradient of factor · q.
+    d_factor = (dq * q.astype(dq.dtype)).sum().reshape(factor.shape)
+    dq = dq * factor[..., None, None]
+    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), d_factor, None, None
 
 
 _flash.defvjp(_flash_forward, _flash_backward)
 
 
 def _head_forward(
-    sizes: Sizes, q: Array, k: Array, v: Array, mask: Array | None, length: Array | None
+    sizes: Sizes, q: Array, k: Array, v: Array, factor: Array, mask: Array | None, length: Array | None
 ) -> tuple[Array, Array, Array]:
     """Attend in one head, q (n, d_k), k (m, d_k), v (m, d_v): return o, the largest scores c and the sums z."""
+    q = _scaled(q, factor)
     bad = _bad(k) | _bad(v)
 
     def body(carry: tuple[Array, ...], tiles: Tiles, i: Array, j: Array, part: bool) -> tuple[Array, ...]:
@@ -226,6 +230,7 @@ def _head_backward(
     q: Array,
     k: Array,
     v: Array,
+    factor: Array,
     mask: Array | None,
     length: Array | None,
     o: Array,
@@ -234,7 +239,8 @@ def _head_backward(
     do: Array,
     dlse: Array,
 ) -> tuple[Array, Array, Array]:
-    """Return the gradients of q, k and v of one head, in the dtype of q."""
+    """Return the gradients of factor · q, k and v of one head, in the dtype of the factor."""
+    q = _scaled(q, factor)
     # With p = e^(s − c) / z: dv = pᵀ do and ds = p ∘ (do vᵀ − Σ do o + dlse). The 1 / z goes into do once.
     z = jnp.where(z == 0, 1, z)
     do = do.astype(q.dtype)
@@ -295,7 +301,7 @@ def _each_head(
             x for x, a in zip(out, add, strict=False) if not a
         ]
 
-    zeros = [jnp.zeros_like(x[0], dtype=args[0].dtype) for x, a in zip(args, add, strict=True) if a]
+    zeros = [jnp.zeros_like(x[0], dtype=args[3].dtype) for x, a in zip(args, add, strict=True) if a]
     totals, stacks = (iter(x) for x in jax.lax.scan(step, zeros, mapped))
     return tuple(next(totals)[None] if a else next(stacks) for a in add[: sums or 3])
 
@@ -318,6 +324,12 @@ def _add(x: Array, y: Array, start: Array) -> Array:
     """Add y to the rows of x from `start` on, or to its last ones."""
     old = jax.lax.dynamic_slice_in_dim(x, start, len(y))
     return jax.lax.dynamic_update_slice_in_dim(x, old + y, start, 0)
+
+
+def _scaled(q: Array, factor: Array) -> Array:
+    """Put the factor into q once, not into every score. A row with a bad number becomes NaN as a whole."""
+    q = q.astype(factor.dtype) * factor
+    return q + jnp.where(_bad(q), jnp.nan, 0).astype(q.dtype)[:, None]
 
 
 def _bad(x: Array) -> Array:
