@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from attnlib import _check
+from attnlib._exponential import exp_nonpositive
 from attnlib.cost.flash import block_sizes, cover
 
 AnyArray = Array | np.ndarray
@@ -207,7 +208,7 @@ def _head_forward(
         if part:
             s = jnp.where(tiles.visible(i, j, mask, length), s, -jnp.inf)
         top = jnp.maximum(c, s.max(axis=1))
-        p, shrink = jnp.exp(s - top[:, None]), jnp.exp(c - top)
+        p, shrink = exp_nonpositive(s - top[:, None]), exp_nonpositive(c - top)
         z = z * shrink + p.sum(axis=1)
         if not part:
             z = z + jnp.where(ill.any(), jnp.nan, 0).astype(z.dtype)
@@ -254,7 +255,8 @@ def _head_backward(
     def body(carry: tuple[Array, ...], tiles: Tiles, i: Array, j: Array, part: bool) -> tuple[Array, ...]:
         q_i, do_i, shift_i, c_i = (tiles.rows(x, i) for x in (q, do, shift, c))
         k_j, v_j = tiles.columns(k, j).astype(q.dtype), tiles.columns(v, j).astype(q.dtype)
-        p = jnp.exp(q_i @ k_j.T - c_i[:, None])
+        # No visible score is above its maximum; rounded differently, a huge one could be.
+        p = exp_nonpositive(jnp.minimum(q_i @ k_j.T - c_i[:, None], 0))
         if part:
             p = jnp.where(tiles.visible(i, j, mask, length), p, 0)
             ill = tiles.columns(bad, j)[:, None]
