@@ -30,7 +30,19 @@ def exp_nonpositive(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """
     if x.dtype != jnp.float32 or jax.default_backend() != "cpu":
         return jnp.exp(x)
-    return cast(Array, exp_polynomial(x))
+    return cast(Array, exp_float32(x))
+
+
+@jax.custom_jvp
+def exp_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Compute e^x, whose derivative is e^x and not that of a polynomial and a rounding."""
+    return exp_polynomial(x)
+
+
+@exp_float32.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    y = exp_float32(*primals)
+    return y, y * tangents[0]
 
 
 @jax.jit

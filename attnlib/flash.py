@@ -256,7 +256,8 @@ def _head_backward(
         q_i, do_i, shift_i, c_i = (tiles.rows(x, i) for x in (q, do, shift, c))
         k_j, v_j = tiles.columns(k, j).astype(q.dtype), tiles.columns(v, j).astype(q.dtype)
         # No visible score is above its maximum; rounded differently, a huge one could be.
-        p = exp_nonpositive(jnp.minimum(q_i @ k_j.T - c_i[:, None], 0))
+        s = q_i @ k_j.T - c_i[:, None]
+        p = exp_nonpositive(jnp.where(s > 0, 0, s))
         if part:
             p = jnp.where(tiles.visible(i, j, mask, length), p, 0)
             ill = tiles.columns(bad, j)[:, None]

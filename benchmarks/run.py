@@ -2,7 +2,9 @@
 
 Programs of a group are run A B C A B C …, each round beginning with the next one, so that a busy moment hits all
 alike; what is published is the median of the ratios within a round, with its quartiles. A program that takes longer
-than SLOW seconds takes part in the first rounds only. Each result is compared with ours before anything is timed.
+than SLOW seconds takes part in the first rounds only; any other runs once untimed before each time it is timed, since
+memory and caches are as its neighbour left them (after one that frees gigabytes, the next takes half as long again).
+Each result is compared with ours before anything is timed.
 """
 
 import argparse
@@ -344,13 +346,19 @@ def measure(
 def interleave(
     calls: dict[str, Call], rounds: int, check: Callable[[str, Any], None], timer: Callable[[], float] = perf_counter
 ) -> dict[str, list[float]]:
-    """Run all in turn; a slow one takes part in the first FEW rounds only. The first results are checked."""
+    """Run all in turn; a slow one takes part in the first FEW rounds only. The first results are checked.
+
+    Before a program is timed it runs once untimed, or it would pay for what its neighbour did to memory and caches.
+    Once known to be slow it does not: there the difference is small.
+    """
     names, seconds = list(calls), {name: [] for name in calls}
     for r in range(rounds):
         start = r % len(names)
         for name in names[start:] + names[:start]:
             if r >= FEW and min(seconds[name]) > SLOW:
                 continue
+            if min(seconds[name], default=0) <= SLOW:
+                calls[name]()
             sleep(PAUSE)  # until the threads of the one before, which wait for more work in a busy loop, sleep
             begin = timer()
             out = calls[name]()

@@ -35,6 +35,13 @@ def test_dtype_stays(dtype):
     np.testing.assert_allclose(exp_nonpositive(x).astype(float), jnp.exp(x).astype(float), rtol=2e-6)
 
 
+def test_its_derivative_is_itself():
+    x = -jnp.linspace(0, 90, 1001)
+    for fn in (jax.vmap(jax.grad(exp_nonpositive)), jax.vmap(jax.grad(jax.grad(exp_nonpositive)))):
+        np.testing.assert_array_equal(fn(x), exp_nonpositive(x))
+    assert jax.grad(exp_nonpositive)(jnp.array(-jnp.inf)) == 0
+
+
 def test_it_counts_as_one_exponential():
     x = jax.ShapeDtypeStruct((7, 5), jnp.float32)
     assert count.operations(exp_nonpositive, x) == count.operations(jnp.exp, x) == count.Operations(0, 0, 35)
