@@ -304,6 +304,7 @@ def _each_head(
             x for x, a in zip(out, add, strict=False) if not a
         ]
 
+    # Sums are in the dtype of the factor, the fourth argument: float32 or wider.
     zeros = [jnp.zeros_like(x[0], dtype=args[3].dtype) for x, a in zip(args, add, strict=True) if a]
     totals, stacks = (iter(x) for x in jax.lax.scan(step, zeros, mapped))
     return tuple(next(totals)[None] if a else next(stacks) for a in add[: sums or 3])
