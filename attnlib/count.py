@@ -286,7 +286,7 @@ def _count_equation(eqn: Any) -> Operations:
     """Count one equation of a jaxpr."""
     name, params = eqn.primitive.name, eqn.params
     if name in CALL and params.get("name") == STANDS_FOR_EXP:
-        return Operations(transcendentals=_floats(eqn.outvars[0].aval))
+        return Operations(transcendentals=sum(_floats(v.aval) for v in eqn.outvars))  # none if nobody needs it
     if name in CALL:
         return _count(_body(params))
     if name == "scan":
