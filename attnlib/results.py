@@ -7,6 +7,7 @@ minutes of a quiet machine. Nothing here measures; benchmarks/run.py does.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -179,7 +180,11 @@ def figure(results: Results) -> Any:
                 ax.plot(*zip(*points, strict=True), label=name)
         ax.axhline(1, color=plot.GUIDE, linewidth=0.9)
         ax.set_yscale("log", base=2)
-        ticks = [2**e for e in range(5)] if ax.dataLim.y1 <= 32 else [4**e for e in range(5)]
+    # Both panels first: labels at the ends of lines keep the limits that they find.
+    top = max(ax.dataLim.y1 for ax in axes)
+    base = 2 if top <= 32 else 4
+    ticks = [base**e for e in range(math.ceil(math.log(top, base)) + 1)]
+    for ax, mask in zip(axes, masks, strict=True):
         ax.set_yticks(ticks, [f"{x}×" for x in ticks])
         plot.length_axis(ax)
         ax.set_title(f"forward, {mask}", loc="left")

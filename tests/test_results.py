@@ -87,6 +87,14 @@ def test_tables_and_figure():
     assert [label.get_text() for ax in fig.axes for label in ax.texts] == ["torch SDPA", "jax.nn"]
 
 
+@pytest.mark.parametrize("suite", ["exact", "linear"])
+def test_no_point_of_a_published_figure_is_cut_off(suite):
+    for ax in results.figure(results.load(suite)).axes:
+        low, high = ax.get_ylim()
+        assert low <= ax.dataLim.y0
+        assert ax.dataLim.y1 <= high
+
+
 @pytest.mark.parametrize("mask", ["full", "causal", "window 512", "causal window 512"])
 def test_flops_are_those_of_the_visible_pairs(mask):
     n = 700
