@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attnlib import _check
@@ -124,7 +125,7 @@ def init_multihead_attention(
     h_kv: int | None = None,
     d_k: int | None = None,
     d_v: int | None = None,
-    dtype: jnp.dtype | type = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> Params:
     """Draw the projections of a multi-head layer: normal, with variance one over the fan-in.
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from attnlib import count
+from attnlib import _rules, count
 
 
 def depth(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
@@ -110,7 +110,9 @@ def _equation(name: str, eqn: Any, weight: Callable[[Any], int]) -> np.ndarray:
         raise ValueError(f"{name}: fn: expected loops with a fixed number of turns, got a while loop")
     if primitive == "scan":
         body = _chains(name, params["jaxpr"].jaxpr, weight)
-        return _loop(body, params["num_consts"], params["num_carry"], int(params["length"]))
+        return _loop(body, *count._scan_parts(params), int(params["length"]))
+    if primitive in ("pallas_call", "get", "swap", "addupdate", "accum_grad_in_ref", "run_state"):
+        raise ValueError(f"{name}: fn: expected a program of arrays, got {primitive}, which works on memory in place")
     return np.full((len(eqn.outvars), 1 + len(eqn.invars)), float(weight(eqn)))
 
 
@@ -156,22 +158,28 @@ def _product(eqn: Any) -> int:
 
 def _steps(eqn: Any) -> int:
     """Count the steps of one equation when every operation takes two numbers."""
-    name, out = eqn.primitive.name, eqn.outvars[0].aval if eqn.outvars else None
-    operations = count._count_equation(eqn)  # refuses primitives without a rule
-    if out is None or operations == count.Operations():
+    name, params = eqn.primitive.name, eqn.params
+    inputs = [v.aval for v in eqn.invars]
+    if count._count_equation(eqn) == count.Operations():  # refuses primitives without a rule
         return 0
+    if name in count.OWN_RULES:
+        return 1
     if name == "dot_general":
-        (contract, _), _ = eqn.params["dimension_numbers"]
-        return 1 + _halvings(math.prod(eqn.invars[0].aval.shape[axis] for axis in contract))
+        (contract, _), _ = params["dimension_numbers"]
+        return 1 + _halvings(math.prod(inputs[0].shape[axis] for axis in contract))
     if name == "conv_general_dilated":
-        kernel = eqn.invars[1].aval.shape
-        return 1 + _halvings(math.prod(kernel) // kernel[eqn.params["dimension_numbers"].rhs_spec[0]])
+        kernel = inputs[1].shape
+        return 1 + _halvings(math.prod(kernel) // kernel[params["dimension_numbers"].rhs_spec[0]])
     if name == "integer_pow":
-        return count._multiplications(eqn.params["y"])
-    if name in count.REDUCTION:
-        shape = eqn.invars[0].aval.shape
-        axes = eqn.params["axes"] if "axes" in eqn.params else [eqn.params["axis"]]
-        return _halvings(math.prod(shape[axis] for axis in axes))
+        return _rules.multiplications(params["y"])
+    if name in _rules.REDUCTION:
+        axes = params["axes"] if "axes" in params else [params["axis"]]
+        return _halvings(math.prod(inputs[0].shape[axis] for axis in axes))
+    if name in _rules.WINDOW:
+        return _halvings(math.prod(params["window_dimensions"]))
+    if name not in _rules.RULES:
+        lowered = _rules.lowered(eqn.primitive, inputs, params)
+        return lowered.steps if lowered else 1
     return 1
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from attnlib import _check
@@ -24,7 +25,7 @@ def init_conv(
     *,
     d_out: int | None = None,
     separable: bool = False,
-    dtype: jnp.dtype | type = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> Params:
     """Draw the parameters of `conv`: normal, with variance one over the fan-in; the bias is zero.
 

@@ -4,49 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Var
 
-
-@dataclass(frozen=True)
-class Operations:
-    """How many operations a program runs, by kind.
-
-    The conventions are those of `attnlib.cost`: a multiply-add is 2 FLOPs, a transcendental is not a FLOP, a
-    reduction of m numbers is m FLOPs; integer arithmetic, comparisons, selections, conversions and moves are none.
-
-    Attributes:
-        matmul_flops: FLOPs in matrix products and convolutions.
-        other_flops: floating-point additions, subtractions, multiplications, divisions, maxima and the like.
-        transcendentals: calls of exp, log, tanh, square root, ….
-
-    Example:
-        >>> Operations(6, 1, 0) + Operations(0, 2, 3)
-        Operations(matmul_flops=6, other_flops=3, transcendentals=3)
-    """
-
-    matmul_flops: int = 0
-    other_flops: int = 0
-    transcendentals: int = 0
-
-    @property
-    def flops(self) -> int:
-        """FLOPs in and outside matrix products."""
-        return self.matmul_flops + self.other_flops
-
-    def __add__(self, other: Operations) -> Operations:
-        return Operations(
-            self.matmul_flops + other.matmul_flops,
-            self.other_flops + other.other_flops,
-            self.transcendentals + other.transcendentals,
-        )
-
-    def __mul__(self, times: int) -> Operations:
-        return Operations(times * self.matmul_flops, times * self.other_flops, times * self.transcendentals)
+from attnlib import _rules
+from attnlib._rules import Operations as Operations
+from attnlib._rules import Rule
 
 
 def operations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Operations:
@@ -120,6 +86,38 @@ def matmul_flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
         1024
     """
     return operations(fn, *args, **kwargs).matmul_flops
+
+
+def rule(name: str, fn: Rule) -> None:
+    """Say what a primitive of JAX costs that this module does not know, or knows otherwise.
+
+    A primitive without a rule is counted from its own lowering where that is element-wise arithmetic, comparisons and
+    moves. What is more than that (a kernel, a call of a library, an algorithm of the backend) needs a rule. It holds
+    in every counter and in `attnlib.graph`, from now on and in this process.
+
+    Args:
+        name: the primitive's name, as in the message that refused it and in `jax.make_jaxpr`.
+        fn: `fn(inputs, outputs, **params)` returns the `Operations` of one call; inputs and outputs are sequences of
+            shapes and dtypes (`.shape`, `.dtype`), params are what the jaxpr shows in brackets.
+
+    Raises:
+        ValueError: name is not a string, or fn is not a function. At the count: fn returns something else.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from attnlib.count import Operations, operations, rule
+        >>> def cholesky(inputs, outputs, **params):  # n³/3, as in every textbook
+        ...     return Operations(other_flops=inputs[0].shape[-1] ** 3 // 3)
+        >>> rule("cholesky", cholesky)
+        >>> operations(jax.lax.linalg.cholesky, jnp.eye(6)).flops >= 72
+        True
+        >>> del OWN_RULES["cholesky"]
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"count.rule: name: expected the name of a primitive, got {name!r}")
+    if not callable(fn):
+        raise ValueError(f"count.rule: fn: expected a function of inputs, outputs and params, got {fn!r}")
+    OWN_RULES[name] = fn
 
 
 def memory(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
@@ -231,48 +229,19 @@ def _lowered(name: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> An
     return jax.jit(fn).lower(*args, **kwargs)
 
 
-# fmt: off
-ELEMENTWISE = {
-    "abs", "add", "add_any", "clamp", "div", "max", "min", "mul", "neg", "rem", "square", "sub",
-}
-
-TRANSCENDENTAL = {
-    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "digamma", "erf",
-    "erf_inv", "erfc", "exp", "exp2", "expm1", "lgamma", "log", "log1p", "logistic", "pow", "rsqrt", "sin",
-    "sinh", "sqrt", "tan", "tanh",
-}
-
-# One FLOP for each number that goes in.
-REDUCTION = {
-    "argmax", "argmin", "cummax", "cummin", "cumprod", "cumsum", "reduce_max", "reduce_min", "reduce_prod",
-    "reduce_sum",
-}
-
-# One FLOP for each number that comes out, on every device.
-COLLECTIVE = {
-    "pmax", "pmin", "psum", "psum2", "psum_invariant",
-}
-
-# Moves, comparisons, selections, conversions, random bits: no floating-point arithmetic.
-FREE = {
-    "abs_bits", "all_gather", "all_to_all", "and", "argsort", "axis_index", "bitcast_convert_type",
-    "broadcast_in_dim", "ceil", "clz", "concatenate", "convert_element_type", "copy", "copy_p", "device_put",
-    "dynamic_slice", "dynamic_update_slice", "empty", "eq", "eq_to", "expand_dims", "floor", "full", "gather",
-    "ge", "gt", "iota", "is_finite", "le", "le_to", "lt", "lt_to", "name", "ne", "nextafter", "not",
-    "optimization_barrier", "or", "pad", "pbroadcast", "pcast", "population_count", "ppermute", "pvary",
-    "random_bits", "random_fold_in", "random_seed", "random_split", "random_unwrap", "random_wrap",
-    "reduce_and", "reduce_or", "reduce_precision", "reduce_xor", "reshape", "reshard", "rev", "round",
-    "scatter", "select_n", "sharding_constraint", "shift_left", "shift_right_arithmetic",
-    "shift_right_logical", "sign", "slice", "sort", "split", "squeeze", "stack", "stop_gradient",
-    "threefry2x32", "top_k", "transpose", "unstack", "xor",
-}
-# fmt: on
-
-# Calls that run their body once.
+# Calls that run their body once, under the names of the oldest JAX and the newest.
 CALL = {
-    *("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "remat2"),
-    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
+    *("jit", "pjit", "call", "closed_call", "core_call", "eval_jaxpr", "remat", "checkpoint", "remat2", "remat_opt"),
+    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_vmap_call", "custom_dce_call"),
+    *("composite", "compute_on", "fused_call", "linear_call", "xla_metadata_call"),
 }
+BODY = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call", "callee")  # where such a call keeps it
+
+# What is counted by the programs inside it.
+STRUCTURE = {"cond", "pallas_call", "reduce", "reduce_window", "scan", "shard_map", "while"}
+
+# What `rule` was told.
+OWN_RULES: dict[str, Rule] = {}
 
 # The softmax's own exponential, `attnlib._exponential`: a jitted function, counted by what it computes.
 STANDS_FOR_EXP = "exp_polynomial"
@@ -285,8 +254,16 @@ def _count(jaxpr: Any) -> Operations:
 def _count_equation(eqn: Any) -> Operations:
     """Count one equation of a jaxpr."""
     name, params = eqn.primitive.name, eqn.params
+    inputs, outputs = [v.aval for v in eqn.invars], [v.aval for v in eqn.outvars]
+    if not outputs and name not in CALL:
+        return Operations()  # prints, asserts, waits: nothing of what the program computes
+    if name in OWN_RULES:
+        own: Any = OWN_RULES[name](inputs, outputs, **params)
+        if not isinstance(own, Operations):
+            raise ValueError(f"count.rule: fn: expected Operations from the rule for {name}, got {own!r}")
+        return own
     if name in CALL and params.get("name") == STANDS_FOR_EXP:
-        return Operations(transcendentals=sum(_floats(v.aval) for v in eqn.outvars))  # none if nobody needs it
+        return Operations(transcendentals=sum(map(_rules.floats, outputs)))  # none if nobody needs it
     if name in CALL:
         return _count(_body(params))
     if name == "scan":
@@ -302,34 +279,41 @@ def _count_equation(eqn: Any) -> Operations:
         # The body is what one device runs.
         mesh, axes = params["mesh"], params.get("manual_axes", params["mesh"].axis_names)
         return _count(_body(params)) * int(math.prod(mesh.shape[axis] for axis in axes))
-    if name in FREE:
+    if name == "pallas_call" and all(isinstance(trips, int) for trips in params["grid_mapping"].grid):
+        return _count(_body(params)) * int(math.prod(params["grid_mapping"].grid))
+    if name in ("reduce", "reduce_window"):  # with a function of its own, once for each number that goes in
+        windows = math.prod(outputs[0].shape) * math.prod(params.get("window_dimensions", ()))
+        return _count(_body(params)) * int(math.prod(inputs[0].shape) if name == "reduce" else windows)
+    if name in _rules.FREE:
         return Operations()
-    if any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in (*eqn.invars, *eqn.outvars)):
+    if any(_is_complex(aval) for aval in (*inputs, *outputs)):
         raise ValueError(f"count.operations: expected real numbers, got complex ones in {name}")
-    if name == "dot_general":
-        return Operations(matmul_flops=_dot_flops(eqn))
-    if name == "conv_general_dilated":
-        return Operations(matmul_flops=_convolution_flops(eqn))
+    if name in _rules.RULES:
+        return _rules.RULES[name](inputs, outputs, **params)
+    lowered = _rules.lowered(eqn.primitive, inputs, params)
+    if lowered is None:
+        raise ValueError(
+            f"count.operations: expected primitives that have a rule, got {name}: if you know what it costs, say so "
+            f"with count.rule({name!r}, fn)"
+        )
+    return lowered.operations
 
-    out = eqn.outvars[0].aval
-    if name in ELEMENTWISE:
-        return Operations(other_flops=_floats(out))
-    if name == "integer_pow":
-        return Operations(other_flops=_multiplications(params["y"]) * _floats(out))
-    if name in TRANSCENDENTAL:
-        return Operations(transcendentals=_floats(out))
-    if name in REDUCTION:
-        return Operations(other_flops=_floats(eqn.invars[0].aval))
-    if name in ("scatter-add", "scatter_add"):
-        return Operations(other_flops=_floats(eqn.invars[2].aval))
-    if name in COLLECTIVE:
-        return Operations(other_flops=sum(_floats(v.aval) for v in eqn.outvars))
-    raise ValueError(f"count.operations: expected primitives that have a rule, got {name}")
+
+def _is_complex(aval: Any) -> bool:
+    return hasattr(aval, "dtype") and jnp.issubdtype(aval.dtype, jnp.complexfloating)
 
 
 def _body(params: dict[str, Any]) -> Any:
-    body = params["jaxpr"] if "jaxpr" in params else params.get("call_jaxpr", params.get("fun_jaxpr"))
+    body = next(params[key] for key in BODY if key in params)
     return getattr(body, "jaxpr", body)
+
+
+def _scan_parts(params: dict[str, Any]) -> tuple[int, int]:
+    """Return how many inputs of a scan are constants, and how many are carried from turn to turn."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    constants, carried, _ = params["ft_in"].unpack()  # since JAX 0.12
+    return len(list(constants)), len(list(carried))
 
 
 def _count_branches(counts: list[Operations]) -> Operations:
@@ -339,27 +323,3 @@ def _count_branches(counts: list[Operations]) -> Operations:
             + ", ".join(f"{count.flops:,} FLOPs" for count in counts)
         )
     return counts[0]
-
-
-def _dot_flops(eqn: Any) -> int:
-    """Two FLOPs for each output and each contracted index."""
-    (contract, _), _ = eqn.params["dimension_numbers"]
-    return int(2 * _floats(eqn.outvars[0].aval) * math.prod(eqn.invars[0].aval.shape[axis] for axis in contract))
-
-
-def _convolution_flops(eqn: Any) -> int:
-    """Two FLOPs for each output and each weight that makes it, padding included."""
-    kernel = eqn.invars[1].aval.shape
-    out_channels = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-    return int(2 * _floats(eqn.outvars[0].aval) * (math.prod(kernel) // out_channels))
-
-
-def _multiplications(power: int) -> int:
-    """Multiplications of x^power by repeated squaring, and one division when the power is negative."""
-    p = abs(power)
-    return max(p.bit_length() - 1 + p.bit_count() - 1, 0) + (power < 0)
-
-
-def _floats(aval: Any) -> int:
-    """Numbers in an array of floats; integer arithmetic is not counted."""
-    return int(math.prod(aval.shape)) if jnp.issubdtype(aval.dtype, jnp.floating) else 0

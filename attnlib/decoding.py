@@ -15,6 +15,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from attnlib import _check
@@ -59,7 +60,7 @@ def init_cache(
     h_kv: int = 1,
     batch: tuple[int, ...] = (),
     ring: bool = False,
-    dtype: jnp.dtype | type = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> KVCache:
     """Make an empty cache.
 

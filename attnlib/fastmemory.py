@@ -323,7 +323,7 @@ def _softmax(fast: FastMemory, s: Matrix) -> None:
     for row in s:
         if len(row) <= fast.capacity:
             here = fast.load(row)
-            here[:] = np.exp(here - here.max())
+            here[:] = np.exp(here - np.max(here))
             here /= here.sum()
             fast.store(row, here)
             fast.free(here)
@@ -331,7 +331,7 @@ def _softmax(fast: FastMemory, s: Matrix) -> None:
         top, total = -np.inf, 0.0
         for part in _cut(len(row), fast.capacity):
             here = fast.load(row[part])
-            new = max(top, here.max())
+            new = max(top, float(np.max(here)))
             total = total * np.exp(top - new) + np.exp(here - new).sum()
             top = new
             fast.free(here)

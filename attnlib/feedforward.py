@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from attnlib import _check
@@ -12,9 +13,7 @@ from attnlib import _check
 Params = dict[str, Array]
 
 
-def init_feed_forward(
-    key: Array, d: int, *, d_ff: int | None = None, dtype: jnp.dtype | type = jnp.float32
-) -> Params:
+def init_feed_forward(key: Array, d: int, *, d_ff: int | None = None, dtype: DTypeLike = jnp.float32) -> Params:
     """Draw the two matrices of a feed-forward layer: normal, with variance one over the fan-in.
 
     Args:

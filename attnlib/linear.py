@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attnlib import _check
@@ -105,7 +106,7 @@ def linear_attention_state(
     *,
     lead: tuple[int, ...] = (),
     feature_map: FeatureMap | None = None,
-    dtype: jnp.dtype | type = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> State:
     """Return the state before the first token: sums over no keys.
 

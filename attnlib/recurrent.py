@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from attnlib import _check
@@ -16,7 +17,7 @@ Params = dict[str, Array]
 AnyArray = Array | np.ndarray
 
 
-def init_rnn(key: Array, d: int, *, d_h: int | None = None, dtype: jnp.dtype | type = jnp.float32) -> Params:
+def init_rnn(key: Array, d: int, *, d_h: int | None = None, dtype: DTypeLike = jnp.float32) -> Params:
     """Draw the parameters of `rnn`: normal, with variance one over the fan-in; the bias is zero.
 
     Args:
@@ -43,7 +44,7 @@ def init_rnn(key: Array, d: int, *, d_h: int | None = None, dtype: jnp.dtype | t
     return _init("init_rnn", 1, key, d, d_h, dtype)
 
 
-def init_gru(key: Array, d: int, *, d_h: int | None = None, dtype: jnp.dtype | type = jnp.float32) -> Params:
+def init_gru(key: Array, d: int, *, d_h: int | None = None, dtype: DTypeLike = jnp.float32) -> Params:
     """Draw the parameters of `gru`: normal, with variance one over the fan-in; biases are zero.
 
     Args:
@@ -71,7 +72,7 @@ def init_gru(key: Array, d: int, *, d_h: int | None = None, dtype: jnp.dtype | t
     return params | {"b_n": jnp.zeros(params["u"].shape[0], dtype)}
 
 
-def init_lstm(key: Array, d: int, *, d_h: int | None = None, dtype: jnp.dtype | type = jnp.float32) -> Params:
+def init_lstm(key: Array, d: int, *, d_h: int | None = None, dtype: DTypeLike = jnp.float32) -> Params:
     """Draw the parameters of `lstm`: normal, with variance one over the fan-in; the forget gate's bias is one.
 
     Args:

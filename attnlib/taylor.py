@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attnlib import _check, _monomials
@@ -140,7 +141,7 @@ def taylor_attention_state(
     *,
     order: int = 2,
     lead: tuple[int, ...] = (),
-    dtype: jnp.dtype | type = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> State:
     """Return the state before the first token: sums over no keys.
 

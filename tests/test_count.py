@@ -1,5 +1,7 @@
 """Counts: right for every way to write a loop or a call, an error where no number is right, real memory."""
 
+import subprocess
+import sys
 import types
 from functools import partial
 
@@ -9,10 +11,13 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from jax.experimental import pallas
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
 from jax.sharding import PartitionSpec as P
 
 import attnlib
-from attnlib import count
+from attnlib import _rules, count, graph
 from attnlib.count import Operations
 
 A = jnp.ones((4, 4))
@@ -206,8 +211,8 @@ def test_powers_are_counted_as_repeated_squaring(power):
     while rest > 1:  # square while even, multiply once more for each further bit
         squares, products = squares * 2, products + 1 + rest % 2
         rest //= 2
-    assert count._multiplications(power) == products
-    assert count._multiplications(-power) == products + 1
+    assert _rules.multiplications(power) == products
+    assert _rules.multiplications(-power) == products + 1
 
 
 def test_random_bits_are_free():
@@ -417,3 +422,152 @@ BAD = [
 def test_bad_input(refuses, bad):
     argument, expected, got, fn, args, kwargs = bad
     refuses(argument, expected, got, fn, *args, **kwargs)
+
+
+# --- primitives that nobody has named ---
+
+
+def primitive(name, lowering):
+    """Make a primitive of one array up, which JAX lowers as the function `lowering`."""
+    made = Primitive(name)
+    made.def_abstract_eval(lambda x, **params: jax.core.ShapedArray(x.shape, x.dtype))
+    if lowering is not None:
+        mlir.register_lowering(made, mlir.lower_fun(lowering, multiple_results=False))
+    return made
+
+
+MADE_UP = {
+    "one minus a square": (lambda x: (1 - x) * (1 + x), 36, 0, 2),
+    "softplus without a branch": (lambda x: jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x))), 48, 24, 5),
+    "calls a function": (lambda x: jax.jit(jnp.sin)(x) * 2, 12, 12, 2),
+    "moves and comparisons": (lambda x: jnp.where(x > 1, x.T.reshape(3, 4), jnp.flip(x)), 0, 0, 0),
+    "integers": (lambda x: (lax.bitcast_convert_type(x, jnp.int32) + 1).astype(x.dtype), 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", MADE_UP)
+def test_an_unknown_primitive_is_counted_from_its_lowering(name):
+    lowering, other, transcendentals, steps = MADE_UP[name]
+    made = primitive(f"made up: {name}", lowering)
+    assert count.operations(made.bind, X) == Operations(other_flops=other, transcendentals=transcendentals)
+    assert count.operations(lambda x: lax.map(made.bind, jnp.stack([x] * 5)), X).flops == 5 * other
+    assert graph.span(made.bind, X) == steps
+
+
+BEYOND = {
+    "no lowering": None,
+    "a loop": lambda x: lax.fori_loop(0, 3, lambda i, x: x + 1, x),
+    "a sum": lambda x: x - x.sum(),
+    "a product": lambda x: x @ jnp.ones((4, 4)),
+    "complex": lambda x: (x + 1j).real,
+    "a library": lambda x: jnp.linalg.cholesky(x[:3, :3])[0, 0] + x,
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_is_more_than_arithmetic_is_refused_with_a_hint(refuses, name):
+    made = primitive(f"beyond: {name}", BEYOND[name])
+    hint = f"count.rule({made.name!r}, fn)"
+    refuses("count.operations", "have a rule", hint, count.operations, lambda x: made.bind(x) @ A, X)
+    refuses("count.operations", "have a rule", hint, graph.span, made.bind, X)
+
+
+def test_a_rule_of_ones_own(monkeypatch, refuses):
+    monkeypatch.setattr(count, "OWN_RULES", {})
+    made = primitive("own", None)
+    seen = []
+
+    def own(inputs, outputs, **params):
+        seen.append((inputs[0].shape, outputs[0].dtype, params))
+        return Operations(other_flops=7)
+
+    count.rule("own", own)
+    assert count.operations(lambda x: lax.map(lambda x: made.bind(x, turns=2), jnp.stack([x] * 5)), X).flops == 35
+    assert seen == [((3, 4), jnp.float32, {"turns": 2})]
+    assert graph.span(lambda x: made.bind(made.bind(x)), X) == 2
+    count.rule("exp", lambda inputs, outputs, **params: Operations(other_flops=20))
+    assert count.flops(jnp.exp, X) == 20
+    count.rule("own", lambda inputs, outputs, **params: 7)
+    refuses("count.rule", "Operations", "7", count.flops, made.bind, X)
+    refuses("name", "the name of a primitive", "3", count.rule, 3, own)
+    refuses("fn", "a function", "'own'", count.rule, "own", "own")
+
+
+MORE_OPERATIONS = {
+    "window": (lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (2, 2), (1, 1), "VALID"), 4 * 6, 0),
+    "reduce by a function": (lambda x: lax.reduce(x, 1.0, lambda a, b: a * b + a, (0,)), 2 * 12, 0),
+    "scatter-max": (lambda x: x.at[jnp.array([0, 2])].max(x[:2]), 8, 0),
+    "log2": (lambda x: lax.log2(x) if hasattr(lax, "log2") else jnp.log(x), 0, 12),
+    "prints": (lambda x: (jax.debug.print("{x}", x=x), x + 1)[1], 12, 0),
+    "calls back": (lambda x: (jax.debug.callback(lambda x: None, x), x + 1)[1], 12, 0),
+}
+
+
+@pytest.mark.parametrize("name", MORE_OPERATIONS)
+def test_more_operations(name):
+    fn, other, transcendentals = MORE_OPERATIONS[name]
+    assert count.operations(fn, X) == Operations(0, other, transcendentals)
+
+
+def test_rows_of_groups_are_one_product():
+    x, w, sizes = shape(10, 4), shape(3, 4, 5), jnp.array([2, 5, 3], jnp.int32)
+    assert count.operations(lambda x, w: lax.ragged_dot(x, w, sizes), x, w) == Operations(2 * 10 * 4 * 5)
+
+
+def test_a_pallas_kernel_is_its_body_times_its_grid():
+    def kernel(x, y, out):
+        out[...] = jnp.exp(x[...]) @ y[...]
+
+    x, y = shape(8, 4), shape(4, 6)
+    call = pallas.pallas_call(
+        kernel,
+        out_shape=shape(8, 6),
+        grid=(4,),
+        in_specs=[pallas.BlockSpec((2, 4), lambda i: (i, 0)), pallas.BlockSpec((4, 6), lambda i: (0, 0))],
+        out_specs=pallas.BlockSpec((2, 6), lambda i: (i, 0)),
+    )
+    assert count.operations(call, x, y) == Operations(matmul_flops=2 * 8 * 4 * 6, transcendentals=32)
+
+
+# Primitives of the oldest JAX and of the newest that have no rule, and why. What is not here has one.
+WITHOUT_RULE = {
+    "prints, calls back, looks: no outputs, no cost; with outputs, the host's work": """
+        check debug_callback debug_print inspect_sharding io_callback pure_callback""",
+    "an algorithm of the backend's library": """
+        cholesky cholesky_update eig eigh eigh_jacobi fft geqp3 geqrf hessenberg householder_product lu ormqr qr schur
+        svd symmetric_product triangular_solve tridiagonal tridiagonal_solve""",
+    "a kernel of the backend's library, or of the user's": """
+        bias_bwd bias_fwd call_exported cudnn_fusion custom_partitioning dot_product_attention_bwd
+        dot_product_attention_bwd_wrapper dot_product_attention_fp8_bwd dot_product_attention_fp8_bwd_wrapper
+        dot_product_attention_fp8_fwd dot_product_attention_fp8_fwd_wrapper dot_product_attention_fwd
+        dot_product_attention_fwd_wrapper ffi_call scaled_dot scaled_matmul scaled_matmul_wrapper stage""",
+    "iterates until it has converged": """
+        custom_linear_solve igamma igamma_grad_a igammac random_gamma regularized_incomplete_beta""",
+    "an associative scan, whose shape is the backend's": "cumlogsumexp",
+    "picks or walks by a comparison of its own": "select_and_gather_add select_and_scatter",
+    "never in a finished program": """
+        call_hi_primitive call_hi_primitive_linearized custom_jvp_call_jaxpr custom_lin custom_transpose_call
+        xla_pmap""",
+    "works on references, in an order of its own": "run_state",
+    "counted from its own lowering": "one_minus_square polynomial",
+}
+
+
+@pytest.mark.timeout(120)
+def test_every_primitive_of_this_jax_has_a_rule_or_a_reason():
+    """In a process of its own: other packages of the tests add primitives."""
+    program = """
+import gc, jax, jax.ad_checkpoint, jax.custom_batching, jax.nn, jax.random, jax.scipy.linalg, jax.scipy.special
+from jax.extend.core import Primitive
+print(*sorted({x.name for x in gc.get_objects() if isinstance(x, Primitive)}))
+"""
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    names = set(found.stdout.split())
+    known = {*_rules.RULES, *count.CALL, *count.STRUCTURE}
+    reasons = [name for why in WITHOUT_RULE.values() for name in why.split()]
+    assert len(names) > 200
+    assert sorted(names - known - set(reasons)) == []
+    assert sorted(known & set(reasons)) == []
+    assert len(reasons) == len(set(reasons))
