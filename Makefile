@@ -1,8 +1,10 @@
 # Everything a reader, writer or teacher does with this repository. `make help` lists it.
-# Needs git, make and Python 3.11 or later (with its venv module); everything else is installed into .venv.
-# `make test` needs a Python 3.11 or 3.12, too: the oldest versions and Colab's exist for no later one.
+# Needs git, make and Python 3.11 or later (with its venv module); everything else is installed into .venv, whose
+# interpreter is the newest of $(VERSIONS) that this machine has. `make test` needs a Python 3.11 or 3.12, too: the
+# oldest versions and Colab's exist for no later one. So every run checks both ends.
 
-PYTHON ?= python3# the interpreter of .venv; make book PYTHON=python3.12
+PYTHON ?=# another interpreter of .venv; make book PYTHON=python3.12
+VERSIONS = 3.14 3.13 3.12 3.11
 JOBS ?= 2# test processes
 PORT ?= 8000# where `make serve` listens; another free port if this one is taken
 SUITE ?= exact# what `make bench` times: a file of attnlib/data/
@@ -13,7 +15,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help interpreters book test test-full test-library serve notebooks lint lock linkcheck bench bench-table clean
+.PHONY: help interpreters find book test test-full test-library serve notebooks lint lock linkcheck bench bench-table clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,9 +30,11 @@ test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run e
 	.venv/bin/python -m pytest -q -n $(JOBS) --dist loadgroup
 
 test-full: export ATTNLIB_FULL = 1
-test-full: interpreters .venv-newest/.attnlib .venv-colab-test/.attnlib ## the same with all random trials, the newest JAX, and Colab's
-	@echo "== the library on the newest versions (requirements.txt on Python >= 3.12)"
-	.venv-newest/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
+test-full: interpreters .venv-colab-test/.attnlib ## the same with all random trials, on every Python there is, and Colab's JAX
+	for v in $(HERE); do \
+		$(MAKE) .venv-$$v/.attnlib; \
+		echo "== the library on Python $$v (requirements.txt)"; \
+		.venv-$$v/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book; done
 	@echo "== the library on Colab's versions (locks/colab.txt)"
 	.venv-colab-test/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
 	$(MAKE) test
@@ -83,13 +87,12 @@ need = [ -n "$(2)" ] || \
 	"$(2)" -c 'import ensurepip, venv' 2>/dev/null || \
 	{ echo "make: '$(2)' lacks its venv module (on Debian: apt install python3-venv)" >&2; exit 1; };
 # What each needs: the locked versions have wheels for these.
-.venv = Python 3.11 or later
+.venv = Python 3.14, 3.13, 3.12 or 3.11
 .venv-lock = Python 3.11 or later
 .venv-oldest = Python 3.11 or 3.12
 .venv-colab = Python 3.11 or 3.12
 .venv-colab-test = Python 3.11 or 3.12
 .venv-bench = Python 3.11 or later
-.venv-newest = Python 3.12, 3.13 or 3.14
 
 # attnlib itself: its own stamp, because pyproject.toml changes more often than the lock.
 # $(call install-attnlib,directory)
@@ -98,12 +101,19 @@ define install-attnlib
 	@touch $(1)/.attnlib
 endef
 
-# The first working interpreter of these versions: $(PYTHON), on the PATH, or kept by pyenv (whose shims exist even for
-# versions that are not active, so each candidate is tried). Nothing when there is none.
+# The first working interpreter of these versions, in their order: $(PYTHON), on the PATH, or kept by pyenv (whose shims
+# exist even for versions that are not active, so each candidate is tried). Nothing when there is none.
 find-python = $(shell for v in $(1); do \
-	for p in "$(PYTHON)" "python$$v" "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$v*/bin/python; do \
+	for p in "$(PYTHON)" "python$$v" python3 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$v*/bin/python; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit("%d.%d" % sys.version_info[:2] != sys.argv[1])' "$$v" \
 	>/dev/null 2>&1 && echo "$$p" && exit; done; done)
+
+# The interpreter of .venv, and the versions of which this machine has one.
+NEWEST = $(or $(PYTHON),$(call find-python,$(VERSIONS)))
+HERE = $(foreach v,$(VERSIONS),$(if $(call find-python,$(v)),$(v)))
+
+find: # what .ci/run asks: make find VERSIONS="3.14 3.13"
+	@echo $(call find-python,$(VERSIONS))
 
 # Asked first: to learn of a missing interpreter after minutes of building is a nuisance.
 interpreters:
@@ -111,7 +121,7 @@ interpreters:
 	@if [ ! -e .venv-colab/.stamp ]; then $(call need,.venv-colab,$(call find-python,3.12 3.11)) true; fi
 
 .venv/.stamp: requirements.txt
-	$(call environment,.venv,$(PYTHON),-r requirements.txt)
+	$(call environment,.venv,$(NEWEST),-r requirements.txt)
 
 .venv-oldest/.stamp: locks/oldest.txt
 	$(call environment,.venv-oldest,$(call find-python,3.11 3.12),-r locks/oldest.txt)
@@ -126,10 +136,11 @@ interpreters:
 # The peers. PyPI's torch for Linux is made for CUDA, and torch is compared on the CPU: where PIP_FIND_LINKS or
 # PIP_EXTRA_INDEX_URL offers its CPU build of the same version, pip takes that.
 .venv-bench/.stamp: benchmarks/requirements.txt
-	$(call environment,.venv-bench,$(PYTHON),-r benchmarks/requirements.txt)
+	$(call environment,.venv-bench,$(NEWEST),-r benchmarks/requirements.txt)
 
-.venv-newest/.stamp: requirements.txt
-	$(call environment,.venv-newest,$(call find-python,3.14 3.13 3.12),-c requirements.txt --editable '.[test]')
+# Every Python for which there is a lock, for test-full.
+$(patsubst %,.venv-%/.stamp,$(VERSIONS)): .venv-%/.stamp: requirements.txt
+	$(call environment,.venv-$*,$(call find-python,$*),-c requirements.txt --editable '.[test]')
 
 %/.attnlib: %/.stamp pyproject.toml
 	$(call install-attnlib,$*)
@@ -155,4 +166,4 @@ lock: .venv-lock/.stamp ## remake requirements.txt and locks/ from pyproject.tom
 	@mv benchmarks/requirements.txt.new benchmarks/requirements.txt
 
 .venv-lock/.stamp:
-	$(call environment,.venv-lock,$(PYTHON),uv)
+	$(call environment,.venv-lock,$(NEWEST),uv)

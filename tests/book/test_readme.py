@@ -80,14 +80,14 @@ def test_one_version() -> None:
 # --- Interpreters ---------------------------------------------------------------------------------------
 
 
-def interpreters(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def interpreters(folder: Path, target: str = "interpreters", **variables: str) -> subprocess.CompletedProcess[str]:
     """`make interpreters` in a fresh clone, on a machine that has nothing but what lies in `folder`/bin."""
     shutil.copy(ROOT / "Makefile", folder)
     (folder / "bin").mkdir(exist_ok=True)
     make = shutil.which("make")
     assert make is not None
     environment = {"PATH": str(folder / "bin"), "HOME": str(folder)} | variables
-    return subprocess.run([make, "interpreters"], cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run([make, target], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def pretend(folder: Path, name: str, version: str) -> Path:
@@ -126,6 +126,22 @@ def test_interpreter_can_be_named_or_kept_by_pyenv(tmp_path: Path) -> None:
     kept.mkdir(parents=True)
     os.rename(pretend(tmp_path, "python", "3.12"), kept / "python")
     assert interpreters(tmp_path).returncode == 0
+
+
+def test_the_newest_interpreter_builds_the_book(tmp_path: Path) -> None:
+    pretend(tmp_path, "python3", "3.11")
+    assert interpreters(tmp_path, "find").stdout.split() == ["python3"]
+    pretend(tmp_path, "python3.12", "3.12")
+    newest = pretend(tmp_path, "python3.14", "3.14")
+    assert interpreters(tmp_path, "find").stdout.split() == [newest.name]
+    assert interpreters(tmp_path, "find", VERSIONS="3.12 3.13").stdout.split() == ["python3.12"]
+
+
+def test_readme_names_the_versions_that_make_looks_for() -> None:
+    rules, readme = (ROOT / "Makefile").read_text("utf8"), (ROOT / "README.md").read_text("utf8")
+    (versions,) = re.findall(r"^VERSIONS = (.*)$", rules, re.MULTILINE)
+    tried = readme.partition("Tried with ")[2].partition("`.venv`")[0]
+    assert re.findall(r"3\.\d+", tried) == sorted(versions.split())
 
 
 def test_environments_that_exist_need_no_interpreter(tmp_path: Path) -> None:
