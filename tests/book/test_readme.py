@@ -80,14 +80,16 @@ def test_one_version() -> None:
 # --- Interpreters ---------------------------------------------------------------------------------------
 
 
-def interpreters(folder: Path, target: str = "interpreters", **variables: str) -> subprocess.CompletedProcess[str]:
+def interpreters(folder: Path, *target: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """`make interpreters` in a fresh clone, on a machine that has nothing but what lies in `folder`/bin."""
     shutil.copy(ROOT / "Makefile", folder)
     (folder / "bin").mkdir(exist_ok=True)
     make = shutil.which("make")
     assert make is not None
     environment = {"PATH": str(folder / "bin"), "HOME": str(folder)} | variables
-    return subprocess.run([make, target], cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [make, *(target or ("interpreters",))], cwd=folder, env=environment, capture_output=True, text=True
+    )
 
 
 def pretend(folder: Path, name: str, version: str) -> Path:
@@ -134,7 +136,7 @@ def test_the_newest_interpreter_builds_the_book(tmp_path: Path) -> None:
     pretend(tmp_path, "python3.12", "3.12")
     newest = pretend(tmp_path, "python3.14", "3.14")
     assert interpreters(tmp_path, "find").stdout.split() == [newest.name]
-    assert interpreters(tmp_path, "find", VERSIONS="3.12 3.13").stdout.split() == ["python3.12"]
+    assert interpreters(tmp_path, "find", "VERSIONS=3.12 3.13").stdout.split() == ["python3.12"]
 
 
 def test_readme_names_the_versions_that_make_looks_for() -> None:
