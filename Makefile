@@ -7,7 +7,7 @@ PYTHON ?=# another interpreter of .venv; make book PYTHON=python3.12
 VERSIONS = 3.14 3.13 3.12 3.11
 JOBS ?= 2# test processes
 PORT ?= 8000# where `make serve` listens; another free port if this one is taken
-SUITE ?= exact# what `make bench` times: a file of attnlib/data/
+SUITE ?= exact# what `make bench` times: a file of attnlib/book/data/
 BENCH ?=# further arguments of benchmarks/run.py or table.py
 PIP = bin/python -m pip --disable-pip-version-check --quiet install
 
@@ -58,7 +58,7 @@ lint: .venv/.attnlib ## style, types, and numbers in prose that no cell has comp
 linkcheck: .venv/.attnlib ## ask every address in the book whether it answers (needs the network)
 	.venv/bin/python tools/linkcheck.py
 
-bench: .venv-bench/.attnlib ## time attention beside its peers, write attnlib/data/ (half an hour, BENCH=--quick: minutes)
+bench: .venv-bench/.attnlib ## time attention beside its peers, write attnlib/book/data/ (half an hour, BENCH=--quick: minutes)
 	.venv-bench/bin/python benchmarks/run.py $(SUITE) $(BENCH)
 
 bench-table: .venv/.attnlib ## time layers over length and width, write benchmarks/table.json (a minute, BENCH=--quick: less)

@@ -1,53 +1,34 @@
-"""Self-attention and its alternatives in JAX, each with a cost model that agrees with what the compiler counts."""
+"""Self-attention and its alternatives in JAX, each with a cost model that agrees with what the compiler counts.
 
-from attnlib import clock, cost, count, decoding, graph, hardness, taylor
-from attnlib.attention import (
-    attention,
-    attention_weights,
-    init_multihead_attention,
-    multihead_attention,
-)
-from attnlib.calibrate import measure_device
-from attnlib.convolution import conv, conv_stack, init_conv
-from attnlib.feedforward import feed_forward, init_feed_forward
-from attnlib.flash import flash_attention
-from attnlib.linear import linear_attention, linear_attention_state, linear_attention_step
-from attnlib.local import window_attention
-from attnlib.mesh import spread
-from attnlib.recurrent import gru, init_gru, init_lstm, init_rnn, lstm, rnn
-from attnlib.taylor import taylor_attention, taylor_attention_state, taylor_attention_step
+Names are imported when they are used, so that `attnlib.cost` works, and quickly, where there is no JAX. What there is
+stands in `__init__.pyi`, which type checkers read as well.
+"""
 
-__all__ = [
-    "attention",
-    "attention_weights",
-    "clock",
-    "conv",
-    "conv_stack",
-    "cost",
-    "count",
-    "decoding",
-    "feed_forward",
-    "flash_attention",
-    "graph",
-    "gru",
-    "hardness",
-    "init_conv",
-    "init_feed_forward",
-    "init_gru",
-    "init_lstm",
-    "init_multihead_attention",
-    "init_rnn",
-    "linear_attention",
-    "linear_attention_state",
-    "linear_attention_step",
-    "lstm",
-    "measure_device",
-    "multihead_attention",
-    "rnn",
-    "spread",
-    "taylor",
-    "taylor_attention",
-    "taylor_attention_state",
-    "taylor_attention_step",
-    "window_attention",
-]
+import ast
+from importlib import import_module
+from importlib.resources import files
+from typing import Any
+
+_HOMES = {
+    name.name: statement.module
+    for statement in ast.parse((files(__name__) / "__init__.pyi").read_text("utf8")).body
+    if isinstance(statement, ast.ImportFrom) and statement.module
+    for name in statement.names
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(_HOMES[name])
+    if home.__name__ == __name__ or not hasattr(home, name):
+        globals()[name] = import_module(f"{home.__name__}.{name}")  # a module
+    else:
+        globals()[name] = getattr(home, name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -425,8 +425,8 @@ def disturbed(found: Iterable[Any]) -> list[Any]:
 
     Ratios are taken within a round, so a machine that is slower throughout one group than in another disturbs none.
     """
-    from attnlib.clock import Sample
-    from attnlib.results import MATMUL
+    from attnlib.book.results import MATMUL
+    from attnlib.measure.clock import Sample
 
     products = {id(g): [Sample(tuple(s)) for name, s in g.seconds.items() if name in MATMUL] for g in found}
     return [g for g in found if any(s.high > 1.5 * s.low for s in products[id(g)])]
@@ -436,7 +436,8 @@ def main(argv: list[str] | None = None) -> None:
     """Measure group by group, and write after each."""
     options = arguments(argv)
     del sys.argv[1:]  # tokamax reads flags of its own there
-    from attnlib import clock, results
+    from attnlib import clock
+    from attnlib.book import results
 
     suite = SUITES[options.suite]
     head = {

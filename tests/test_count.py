@@ -17,8 +17,9 @@ from jax.interpreters import mlir
 from jax.sharding import PartitionSpec as P
 
 import attnlib
-from attnlib import _rules, count, graph
-from attnlib.count import Operations
+from attnlib import count, graph
+from attnlib.measure import _rules
+from attnlib.measure.count import Operations
 
 A = jnp.ones((4, 4))
 PRODUCT = 2 * 4**3

@@ -13,7 +13,7 @@ from jax import export
 from support import FULL, float64
 
 from attnlib import cost, count, flash_attention, init_multihead_attention, multihead_attention
-from attnlib.decoding import KVCache, attend, init_cache, prefill, step
+from attnlib.layers.decoding import KVCache, attend, init_cache, prefill, step
 
 TRIALS, PARTS = (1000, 40) if FULL else (5, 5)
 

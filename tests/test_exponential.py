@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attnlib import cost, count, flash_attention
-from attnlib._exponential import exp_nonpositive, exp_polynomial
+from attnlib.kernels._exponential import exp_nonpositive, exp_polynomial
 
 STEP = 2.0**-23  # between 1 and the next float32
 

@@ -12,8 +12,8 @@ from support import FULL, float64
 
 import attnlib
 from attnlib import cost, count, linear_attention, linear_attention_state, linear_attention_step, taylor_attention
-from attnlib.linear import State
-from attnlib.taylor import truncated_exponential
+from attnlib.kernels.linear import State
+from attnlib.kernels.taylor import truncated_exponential
 
 BOTH = (linear_attention, taylor_attention)  # one engine
 

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from attnlib import plot
+from attnlib.book import plot
 
 # Linear RGB as seen without one kind of cone (Machado, Oliveira and Fernandes, 2009, severity 1).
 VISION = {
@@ -311,7 +311,7 @@ def test_a_missing_matplotlib_names_the_extra(monkeypatch):
             raise ImportError(name)
         return real(name, *args, **kwargs)
 
-    spec = importlib.util.find_spec("attnlib.plot")
+    spec = importlib.util.find_spec("attnlib.book.plot")
     with monkeypatch.context() as m:
         m.setattr(builtins, "__import__", without)
         with pytest.raises(ImportError, match=r"attnlib\[book\]"):

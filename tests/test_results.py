@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attnlib import attention, cost, results
-from attnlib.results import Group, Results
+from attnlib import attention, cost
+from attnlib.book import results
+from attnlib.book.results import Group, Results
 
 ROOT = Path(__file__).parent.parent
 

@@ -13,17 +13,9 @@ import sympy
 from support import FULL, float64
 
 import attnlib
-from attnlib import (
-    _monomials,
-    attention,
-    cost,
-    count,
-    taylor,
-    taylor_attention,
-    taylor_attention_state,
-    taylor_attention_step,
-)
-from attnlib.linear import State, linear_attention
+from attnlib import attention, cost, count, taylor, taylor_attention, taylor_attention_state, taylor_attention_step
+from attnlib.kernels import _monomials
+from attnlib.kernels.linear import State, linear_attention
 
 # d, order, C(d + p, p), Σ dᵃ, n* full, n* causal, context whose cache is as large as the state
 TABLE = [

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from attnlib import train
-from attnlib.train import fit
+from attnlib.book import train
+from attnlib.book.train import fit
 
 KEY = jax.random.key(0)
 

@@ -11,7 +11,8 @@ import pytest
 import sympy
 from support import Html
 
-from attnlib import cost, widgets
+from attnlib import cost
+from attnlib.book import widgets
 
 CURVES = ("attention", "core", "recurrent", "feed_forward")
 

@@ -41,7 +41,7 @@ SOURCES = (
     "index.md",
     "chapters/**/*",
     "notebooks/*.ipynb",
-    "book/**/*",
+    "theme/**/*",
     "tools/**/*.py",
 )
 

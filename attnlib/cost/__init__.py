@@ -4,70 +4,41 @@ Conventions: a multiply-add is 2 FLOPs; an exp is one transcendental, not a FLOP
 reduction of m numbers is m FLOPs.
 """
 
-from attnlib.cost.algebra import BYTES, Cost, Number, Step
-from attnlib.cost.convolution import conv, conv_path
-from attnlib.cost.decoding import decode_step, generation
-from attnlib.cost.devices import ACCELERATORS, Curve, Device
-from attnlib.cost.flash import flash_attention
-from attnlib.cost.io import Traffic, Transfer, attention_io, flash_attention_io
-from attnlib.cost.layers import (
-    attention,
-    feed_forward,
-    kv_cache,
-    multihead_attention,
-    transformer_layer,
-    visible_pairs,
-)
-from attnlib.cost.linear import linear_attention, linear_attention_step
-from attnlib.cost.local import window_attention, window_pairs
-from attnlib.cost.recurrent import gru, lstm, rnn
-from attnlib.cost.roofline import Roofline, StepTime, roofline
-from attnlib.cost.taylor import (
-    softmax_operations,
-    taylor_attention,
-    taylor_attention_step,
-    taylor_features,
-    taylor_operations,
-    taylor_state,
-)
-
-__all__ = [
-    "ACCELERATORS",
-    "BYTES",
-    "Cost",
-    "Curve",
-    "Device",
-    "Number",
-    "Roofline",
-    "Step",
-    "StepTime",
-    "Traffic",
-    "Transfer",
-    "attention",
-    "attention_io",
-    "conv",
-    "conv_path",
-    "decode_step",
-    "feed_forward",
-    "flash_attention",
-    "flash_attention_io",
-    "generation",
-    "gru",
-    "kv_cache",
-    "linear_attention",
-    "linear_attention_step",
-    "lstm",
-    "multihead_attention",
-    "rnn",
-    "roofline",
-    "softmax_operations",
-    "taylor_attention",
-    "taylor_attention_step",
-    "taylor_features",
-    "taylor_operations",
-    "taylor_state",
-    "transformer_layer",
-    "visible_pairs",
-    "window_attention",
-    "window_pairs",
-]
+from attnlib.cost.algebra import BYTES as BYTES
+from attnlib.cost.algebra import Cost as Cost
+from attnlib.cost.algebra import Number as Number
+from attnlib.cost.algebra import Step as Step
+from attnlib.cost.convolution import conv as conv
+from attnlib.cost.convolution import conv_path as conv_path
+from attnlib.cost.decoding import decode_step as decode_step
+from attnlib.cost.decoding import generation as generation
+from attnlib.cost.decoding import kv_cache as kv_cache
+from attnlib.cost.devices import ACCELERATORS as ACCELERATORS
+from attnlib.cost.devices import Curve as Curve
+from attnlib.cost.devices import Device as Device
+from attnlib.cost.feed_forward import feed_forward as feed_forward
+from attnlib.cost.flash import flash_attention as flash_attention
+from attnlib.cost.linear import linear_attention as linear_attention
+from attnlib.cost.linear import linear_attention_step as linear_attention_step
+from attnlib.cost.multihead import multihead_attention as multihead_attention
+from attnlib.cost.recurrent import gru as gru
+from attnlib.cost.recurrent import lstm as lstm
+from attnlib.cost.recurrent import rnn as rnn
+from attnlib.cost.roofline import Roofline as Roofline
+from attnlib.cost.roofline import StepTime as StepTime
+from attnlib.cost.roofline import roofline as roofline
+from attnlib.cost.softmax import attention as attention
+from attnlib.cost.softmax import visible_pairs as visible_pairs
+from attnlib.cost.taylor import softmax_operations as softmax_operations
+from attnlib.cost.taylor import taylor_attention as taylor_attention
+from attnlib.cost.taylor import taylor_attention_step as taylor_attention_step
+from attnlib.cost.taylor import taylor_features as taylor_features
+from attnlib.cost.taylor import taylor_operations as taylor_operations
+from attnlib.cost.taylor import taylor_state as taylor_state
+from attnlib.cost.traffic import Traffic as Traffic
+from attnlib.cost.traffic import Transfer as Transfer
+from attnlib.cost.traffic import attention_io as attention_io
+from attnlib.cost.traffic import flash_attention_io as flash_attention_io
+from attnlib.cost.transformer import transformer_layer as transformer_layer
+from attnlib.cost.window import window_attention as window_attention
+from attnlib.cost.window import window_pairs as window_pairs

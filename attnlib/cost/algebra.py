@@ -338,3 +338,15 @@ def _show(value: Number) -> str:
     if isinstance(value, np.ndarray):
         return np.array2string(value, max_line_width=10**6, threshold=4, edgeitems=2)
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def product_backward(step: Step) -> Step:
+    """Two products for one: a matrix product y = x w needs dx = dy wᵀ and dw = xᵀ dy."""
+    return Step(
+        f"{step.name}, backward",
+        2 * step.matmul_flops,
+        bytes_read=2 * step.bytes_written + step.bytes_read,
+        bytes_written=step.bytes_read,
+        allocated=step.bytes_read,
+        calls=2 * step.calls,
+    )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from attnlib.cost.algebra import COUNTS, Cost, Number, Step, flags, itemsize, quotient, size
-from attnlib.cost.layers import multihead_attention
+from attnlib.cost.multihead import multihead_attention
 
 
 def decode_step(
@@ -168,3 +168,43 @@ def generation(
 
     steps = map(total, first.steps, second.steps, third.steps)
     return replace(first, steps=tuple(steps), live=last.live, saved=0)
+
+
+def kv_cache(
+    m: Number,
+    d_k: Number,
+    *,
+    d_v: Number | None = None,
+    h_kv: Number = 1,
+    layers: Number = 1,
+    batch: Number = 1,
+    dtype: Any = "bfloat16",
+) -> Number:
+    """Return the bytes that hold the keys and values of m positions: batch · layers · h_kv · m · (d_k + d_v) numbers.
+
+    Args:
+        m: positions held.
+        d_k: width of a head's keys.
+        d_v: width of a head's values; d_k by default.
+        h_kv: key and value heads.
+        layers: layers that each hold their own.
+        batch: sequences.
+        dtype: of keys and values.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        ValueError: a size below 1 or not whole, an unknown dtype.
+
+    Source: Shazeer (2019), section 2.4.
+
+    Example:
+        >>> kv_cache(2048, 128, h_kv=96, layers=96, dtype="float16") / 2**30  # GPT-3's shape
+        9.0
+    """
+    name = "cost.kv_cache"
+    m, d_k = size(name, "m", m), size(name, "d_k", d_k)
+    d_v = d_k if d_v is None else size(name, "d_v", d_v)
+    numbers = size(name, "batch", batch) * size(name, "layers", layers) * size(name, "h_kv", h_kv) * m * (d_k + d_v)
+    return numbers * itemsize(name, dtype)

@@ -201,7 +201,7 @@ def kernel_cost(
     making: tuple[Any, Any],
     keep: bool = False,
 ) -> Cost:
-    """Any kernel of `attnlib._sums`.
+    """Any kernel of `attnlib.kernels._sums`.
 
     `d_pair` is the width that pairs of a triangle contract and `pair` what they cost besides; `making` are the
     multiplications that make the features of a row, and those more for a key; `keep`: the last sums are wanted.

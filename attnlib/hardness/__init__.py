@@ -1,85 +1,44 @@
 """The lower bound as a program: a formula becomes vectors, the vectors tokens, and one call of attention decides."""
 
-from attnlib.hardness.cnf import (
-    CNF,
-    brute_force,
-    every_assignment,
-    falsified,
-    parity,
-    pigeonhole,
-    planted_ksat,
-    random_ksat,
-    read_dimacs,
-    write_dimacs,
-)
-from attnlib.hardness.decision import Decision, decide, find_witness, memory_needed, row_outputs
-from attnlib.hardness.gadget import (
-    Gadget,
-    attend,
-    causal_gadget,
-    dummy_gadget,
-    l2_attention,
-    l2_gadget,
-    project,
-    tied_gadget,
-    window_gadget,
-)
-from attnlib.hardness.paper import paper_bits, paper_decide, paper_gadget, paper_outputs, window_coverage
-from attnlib.hardness.temperature import Temperature, rounding_slack, temperature
-from attnlib.hardness.vectors import (
-    bhfp_to_bhcp,
-    closest_pair,
-    furthest_pair,
-    join_halves,
-    orthogonal_pair,
-    ov_to_bhfp,
-    ov_to_tvpp,
-    product_pair,
-    split_and_list,
-    worst_case,
-)
-
-__all__ = [
-    "CNF",
-    "Decision",
-    "Gadget",
-    "Temperature",
-    "attend",
-    "bhfp_to_bhcp",
-    "brute_force",
-    "causal_gadget",
-    "closest_pair",
-    "decide",
-    "dummy_gadget",
-    "every_assignment",
-    "falsified",
-    "find_witness",
-    "furthest_pair",
-    "join_halves",
-    "l2_attention",
-    "l2_gadget",
-    "memory_needed",
-    "orthogonal_pair",
-    "ov_to_bhfp",
-    "ov_to_tvpp",
-    "paper_bits",
-    "paper_decide",
-    "paper_gadget",
-    "paper_outputs",
-    "parity",
-    "pigeonhole",
-    "planted_ksat",
-    "product_pair",
-    "project",
-    "random_ksat",
-    "read_dimacs",
-    "rounding_slack",
-    "row_outputs",
-    "split_and_list",
-    "temperature",
-    "tied_gadget",
-    "window_coverage",
-    "window_gadget",
-    "worst_case",
-    "write_dimacs",
-]
+from attnlib.hardness.cnf import CNF as CNF
+from attnlib.hardness.cnf import brute_force as brute_force
+from attnlib.hardness.cnf import every_assignment as every_assignment
+from attnlib.hardness.cnf import falsified as falsified
+from attnlib.hardness.cnf import parity as parity
+from attnlib.hardness.cnf import pigeonhole as pigeonhole
+from attnlib.hardness.cnf import planted_ksat as planted_ksat
+from attnlib.hardness.cnf import random_ksat as random_ksat
+from attnlib.hardness.cnf import read_dimacs as read_dimacs
+from attnlib.hardness.cnf import write_dimacs as write_dimacs
+from attnlib.hardness.decision import Decision as Decision
+from attnlib.hardness.decision import decide as decide
+from attnlib.hardness.decision import find_witness as find_witness
+from attnlib.hardness.decision import memory_needed as memory_needed
+from attnlib.hardness.decision import row_outputs as row_outputs
+from attnlib.hardness.gadget import Gadget as Gadget
+from attnlib.hardness.gadget import attend as attend
+from attnlib.hardness.gadget import causal_gadget as causal_gadget
+from attnlib.hardness.gadget import dummy_gadget as dummy_gadget
+from attnlib.hardness.gadget import l2_attention as l2_attention
+from attnlib.hardness.gadget import l2_gadget as l2_gadget
+from attnlib.hardness.gadget import project as project
+from attnlib.hardness.gadget import tied_gadget as tied_gadget
+from attnlib.hardness.gadget import window_gadget as window_gadget
+from attnlib.hardness.paper import paper_bits as paper_bits
+from attnlib.hardness.paper import paper_decide as paper_decide
+from attnlib.hardness.paper import paper_gadget as paper_gadget
+from attnlib.hardness.paper import paper_outputs as paper_outputs
+from attnlib.hardness.paper import window_coverage as window_coverage
+from attnlib.hardness.temperature import Temperature as Temperature
+from attnlib.hardness.temperature import rounding_slack as rounding_slack
+from attnlib.hardness.temperature import temperature as temperature
+from attnlib.hardness.vectors import bhfp_to_bhcp as bhfp_to_bhcp
+from attnlib.hardness.vectors import closest_pair as closest_pair
+from attnlib.hardness.vectors import furthest_pair as furthest_pair
+from attnlib.hardness.vectors import join_halves as join_halves
+from attnlib.hardness.vectors import orthogonal_pair as orthogonal_pair
+from attnlib.hardness.vectors import ov_to_bhfp as ov_to_bhfp
+from attnlib.hardness.vectors import ov_to_tvpp as ov_to_tvpp
+from attnlib.hardness.vectors import product_pair as product_pair
+from attnlib.hardness.vectors import split_and_list as split_and_list
+from attnlib.hardness.vectors import worst_case as worst_case

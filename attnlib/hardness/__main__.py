@@ -15,10 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from attnlib import attention, flash_attention
 from attnlib.hardness.cnf import CNF, read_dimacs
 from attnlib.hardness.decision import Decision, decide, memory_needed
 from attnlib.hardness.vectors import LARGEST
+from attnlib.kernels.flash import flash_attention
+from attnlib.kernels.softmax import attention
 
 KERNELS: dict[str, Any] = {"attention": attention, "flash_attention": flash_attention}
 SATISFIABLE, UNSATISFIABLE, UNKNOWN, BAD_FILE, TOO_LARGE = 10, 20, 0, 1, 3

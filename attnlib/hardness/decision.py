@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from attnlib import _check
-from attnlib.attention import attention as softmax_attention
 from attnlib.hardness.cnf import CNF, _formula, _whole, falsified
 from attnlib.hardness.gadget import (
     Attention,
@@ -25,6 +24,7 @@ from attnlib.hardness.gadget import (
 )
 from attnlib.hardness.temperature import Temperature, rounding_slack, temperature
 from attnlib.hardness.vectors import A, B, Vectors, join_halves, split_and_list
+from attnlib.kernels.softmax import attention as softmax_attention
 
 VARIANTS = ("dummy", "causal", "tied", "window", "l2")
 

@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from attnlib import _check
-from attnlib.attention import attention as softmax_attention
 from attnlib.hardness.cnf import _whole
 from attnlib.hardness.temperature import Temperature
 from attnlib.hardness.vectors import A, B, Vectors, _vectors, bhfp_to_bhcp, ov_to_bhfp, ov_to_tvpp
+from attnlib.kernels.softmax import attention as softmax_attention
 
 Attention = Callable[..., Any]
 

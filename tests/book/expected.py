@@ -12,7 +12,7 @@ from sympy import log as symbolic_log
 
 from attnlib import cost, hardness
 from attnlib.book import text
-from attnlib.plot import format_bytes
+from attnlib.book.plot import format_bytes
 
 core = {"small": cost.attention(512, 64, h=12), "large": cost.attention(8192, 64, h=16)}
 layer = {"small": cost.multihead_attention(512, 768, 12), "large": cost.multihead_attention(8192, 1024, 16)}

@@ -27,7 +27,7 @@ from book.pages import (
 from playwright.sync_api import Browser, Locator, Page
 
 HTML = ROOT / "_build" / "html"
-VENDOR = ROOT / "book" / "vendor" / "mathjax"
+VENDOR = ROOT / "theme" / "vendor" / "mathjax"
 
 
 def containing(text: str) -> list[str]:

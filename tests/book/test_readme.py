@@ -62,7 +62,7 @@ def test_snippet_prints_what_it_says(tmp_path: Path) -> None:
 
 def test_files_named_in_the_readme_exist() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)", README) if not link.startswith("https:")]
-    assert "book/picture.png" in links
+    assert "theme/picture.png" in links
     assert [link for link in links if not (ROOT / link).is_file()] == []
 
 

@@ -1,7 +1,7 @@
 """What makes the pages work anywhere: offline, by keyboard, by screen reader, in light and dark, on a phone.
 
 Each part mends one thing that the stock theme and extensions get wrong and says which. The style is in
-``book/static/book.css``; the mathematics comes from ``book/vendor/mathjax`` (see `_config.yml`).
+``theme/static/book.css``; the mathematics comes from ``theme/vendor/mathjax`` (see `_config.yml`).
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Var
 
-from attnlib import _rules
-from attnlib._rules import Operations as Operations
-from attnlib._rules import Rule
+from attnlib.measure import _rules
+from attnlib.measure._rules import Operations as Operations
+from attnlib.measure._rules import Rule
 
 
 def operations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Operations:
@@ -105,7 +105,7 @@ def rule(name: str, fn: Rule) -> None:
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from attnlib.count import Operations, operations, rule
+        >>> from attnlib.measure.count import Operations, operations, rule
         >>> def cholesky(inputs, outputs, **params):  # n³/3, as in every textbook
         ...     return Operations(other_flops=inputs[0].shape[-1] ** 3 // 3)
         >>> rule("cholesky", cholesky)
@@ -243,7 +243,7 @@ STRUCTURE = {"cond", "pallas_call", "reduce", "reduce_window", "scan", "shard_ma
 # What `rule` was told.
 OWN_RULES: dict[str, Rule] = {}
 
-# The softmax's own exponential, `attnlib._exponential`: a jitted function, counted by what it computes.
+# The softmax's own exponential, `attnlib.kernels._exponential`: a jitted function, counted by what it computes.
 STANDS_FOR_EXP = "exp_polynomial"
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from attnlib import _rules, count
+from attnlib.measure import _rules, count
 
 
 def depth(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from attnlib import _check
-from attnlib.flash import flash_attention
+from attnlib.kernels.flash import flash_attention
 
 AnyArray = Array | np.ndarray
 

@@ -12,11 +12,12 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from attnlib import _check, _monomials
-from attnlib._sums import wide
-from attnlib._taylor_error import ErrorBound, error_bound, minimal_order, negative_below
+from attnlib import _check
 from attnlib.cost.taylor import MAX_FEATURES, Crossover, check_order, crossover, taylor_features
-from attnlib.linear import State, check_arguments, empty, key_mask, run, step, wide_enough
+from attnlib.kernels import _monomials
+from attnlib.kernels._sums import wide
+from attnlib.kernels._taylor_error import ErrorBound, error_bound, minimal_order, negative_below
+from attnlib.kernels.linear import State, check_arguments, empty, key_mask, run, step, wide_enough
 
 __all__ = [
     "MAX_FEATURES",

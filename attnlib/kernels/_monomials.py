@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from attnlib._sums import once
+from attnlib.kernels._sums import once
 
 
 class Table(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from attnlib import _check
-from attnlib.chains import depth, span
+from attnlib.measure.chains import depth, span
 
 __all__ = [
     "convolution",

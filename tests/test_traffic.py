@@ -8,8 +8,8 @@ import sympy
 from support import FULL
 
 from attnlib import cost
-from attnlib.cost.tiles import reads, tiling
-from attnlib.fastmemory import FastMemory, materialised, tiled
+from attnlib.cost.traffic import reads, tiling
+from attnlib.measure.fastmemory import FastMemory, materialised, tiled
 
 TRIALS = 2000 if FULL else 150
 

@@ -22,7 +22,7 @@ try:
     from matplotlib.image import AxesImage
     from matplotlib.ticker import FuncFormatter, Locator, NullFormatter
 except ImportError as error:
-    raise ImportError("attnlib.plot draws with matplotlib: pip install 'attnlib[book]'") from error
+    raise ImportError("attnlib.book.plot draws with matplotlib: pip install 'attnlib[book]'") from error
 
 Real = int | float
 

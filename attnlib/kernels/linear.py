@@ -12,8 +12,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attnlib import _check
-from attnlib._sums import Plan, arrange, attend, wide
 from attnlib.cost.linear import chunk_size
+from attnlib.kernels._sums import Plan, arrange, attend, wide
 
 AnyArray = Array | np.ndarray
 FeatureMap = Callable[[Array], Array]

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from attnlib import _check
-from attnlib._exponential import exp_nonpositive
 from attnlib.cost.flash import block_sizes, cover
+from attnlib.kernels._exponential import exp_nonpositive
 
 AnyArray = Array | np.ndarray
 

@@ -11,7 +11,7 @@ from support import FULL
 
 import attnlib
 from attnlib import attention, count, flash_attention, spread
-from attnlib.mesh import _parts
+from attnlib.parallel.spread import _parts
 
 TWO = pytest.mark.skipif(jax.device_count() != 2, reason="needs the two devices of the test session")
 COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")

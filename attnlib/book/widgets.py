@@ -198,7 +198,7 @@ def _page(chart: GrowthChart) -> str:
 
 
 def _static(name: str) -> str:
-    return (files("attnlib") / "static" / name).read_text(encoding="utf-8")
+    return (files("attnlib.book") / "static" / name).read_text(encoding="utf-8")
 
 
 def _words(chart: GrowthChart, now: dict[str, float]) -> dict[str, str]:

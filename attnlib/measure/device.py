@@ -13,9 +13,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
 
-from attnlib import _check, clock
+from attnlib import _check
 from attnlib.cost.devices import Curve, Device
-from attnlib.mesh import PartitionSpec
+from attnlib.measure import clock
+from attnlib.parallel.spread import PartitionSpec
 
 PRODUCTS = ((64, 64), (256, 32), (256, 64), (256, 128), (256, 256), (512, 512), (1024, 1024))
 """Matrix products (n, d) × (d, n) and (n, n) × (n, d): the shapes of attention, then squares."""

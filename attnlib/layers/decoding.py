@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from attnlib import _check
-from attnlib.flash import flash_attention
+from attnlib.kernels.flash import flash_attention
 
 Params = dict[str, Array]
 AnyArray = Array | np.ndarray

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from attnlib.flash import _lift, _vary_alike
+from attnlib.kernels.flash import _lift, _vary_alike
 
 
 class Kernel(Protocol):

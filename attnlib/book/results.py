@@ -17,7 +17,7 @@ from typing import Any
 
 from attnlib.book import Table
 from attnlib.book import table as book_table
-from attnlib.clock import Sample, Timing
+from attnlib.measure.clock import Sample, Timing
 
 MATMUL = ("matrix product, torch", "matrix product, XLA")
 
@@ -98,9 +98,9 @@ def load(suite: str = "exact") -> Results:
         >>> load("exact").suite
         'exact'
     """
-    path = files("attnlib") / "data" / f"{suite}.json"
+    path = files("attnlib.book") / "data" / f"{suite}.json"
     if not path.is_file():
-        known = sorted(p.name[:-5] for p in (files("attnlib") / "data").iterdir() if p.name.endswith(".json"))
+        known = sorted(p.name[:-5] for p in (files("attnlib.book") / "data").iterdir() if p.name.endswith(".json"))
         raise ValueError(f"results.load: suite: expected one of {known}, got {suite!r}")
     return parse(json.loads(path.read_text(encoding="utf-8")))
 
@@ -163,7 +163,7 @@ def own(results: Results) -> Table:
 
 def figure(results: Results) -> Any:
     """Draw how many times longer than our kernel each peer takes, over the length, causal and not."""
-    from attnlib import plot
+    from attnlib.book import plot
 
     masks, lengths = ("full", "causal"), {g.n for g in results.groups}
     fig, axes = plot.figure(5.2, 5.6, nrows=2, sharex=True, sharey=True)

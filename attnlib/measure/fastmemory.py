@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.tiles import tiling
+from attnlib.cost.traffic import tiling
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Pairs = np.ndarray[Any, np.dtype[np.bool_]]

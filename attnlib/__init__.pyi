@@ -1,0 +1,36 @@
+"""The public names and where they live: `__init__.py` reads this list, and so do type checkers."""
+
+from attnlib import book as book
+from attnlib import cost as cost
+from attnlib import hardness as hardness
+from attnlib import reference as reference
+from attnlib.kernels import taylor as taylor
+from attnlib.kernels.flash import flash_attention as flash_attention
+from attnlib.kernels.linear import linear_attention as linear_attention
+from attnlib.kernels.linear import linear_attention_state as linear_attention_state
+from attnlib.kernels.linear import linear_attention_step as linear_attention_step
+from attnlib.kernels.softmax import attention as attention
+from attnlib.kernels.softmax import attention_weights as attention_weights
+from attnlib.kernels.taylor import taylor_attention as taylor_attention
+from attnlib.kernels.taylor import taylor_attention_state as taylor_attention_state
+from attnlib.kernels.taylor import taylor_attention_step as taylor_attention_step
+from attnlib.kernels.window import window_attention as window_attention
+from attnlib.layers import decoding as decoding
+from attnlib.layers.convolution import conv as conv
+from attnlib.layers.convolution import conv_stack as conv_stack
+from attnlib.layers.convolution import init_conv as init_conv
+from attnlib.layers.feed_forward import feed_forward as feed_forward
+from attnlib.layers.feed_forward import init_feed_forward as init_feed_forward
+from attnlib.layers.multihead import init_multihead_attention as init_multihead_attention
+from attnlib.layers.multihead import multihead_attention as multihead_attention
+from attnlib.layers.recurrent import gru as gru
+from attnlib.layers.recurrent import init_gru as init_gru
+from attnlib.layers.recurrent import init_lstm as init_lstm
+from attnlib.layers.recurrent import init_rnn as init_rnn
+from attnlib.layers.recurrent import lstm as lstm
+from attnlib.layers.recurrent import rnn as rnn
+from attnlib.measure import clock as clock
+from attnlib.measure import count as count
+from attnlib.measure import graph as graph
+from attnlib.measure.device import measure_device as measure_device
+from attnlib.parallel.spread import spread as spread

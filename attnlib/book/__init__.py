@@ -1,0 +1,7 @@
+"""What chapters alone need: numbers in sentences, tables, plots, results of benchmarks, widgets, training."""
+
+from attnlib.book.output import Table as Table
+from attnlib.book.output import glue as glue
+from attnlib.book.output import mathml as mathml
+from attnlib.book.output import table as table
+from attnlib.book.output import text as text

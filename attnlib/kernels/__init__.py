@@ -1,0 +1,1 @@
+"""Attention, exact and approximate: fn(q, k, v, …) on arrays."""

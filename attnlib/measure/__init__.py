@@ -1,0 +1,1 @@
+"""What the compiler says, what the clock says, what a graph says."""

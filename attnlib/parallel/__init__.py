@@ -1,0 +1,1 @@
+"""Many cores and many devices."""
