@@ -1,6 +1,6 @@
 """One suite for every attention mechanism: a mechanism joins it with one entry in MECHANISMS.
 
-What an entry states, the suite holds it to: agreement with a dense definition in float64, gradients, jit, vmap and
+What an entry states, the suite holds it to: agreement with the definition in float64, gradients, jit, vmap and
 export, odd shapes, strict causality, masks, large logits, low precision, FLOPs equal to the cost model's, and the
 growth of temporary memory.
 """
@@ -18,7 +18,7 @@ from jax import export
 from support import FULL, float64
 
 import attnlib
-from attnlib import count
+from attnlib import count, reference
 
 Array = Any
 
@@ -29,7 +29,7 @@ class Mechanism:
 
     Attributes:
         fn: the kernel, fn(q, k, v, *, causal, mask, scale).
-        dense: its definition in NumPy float64, same arguments.
+        dense: its definition, of `attnlib.reference`: same arguments.
         cost: its cost model, cost(n, d_k, m=, d_v=, h=, h_kv=, batch=, causal=, backward=).
         causal: honours `causal`.
         mask: honours `mask`; "keys": one that is the same for every query, and refuses others.
@@ -50,71 +50,14 @@ class Mechanism:
     sampled: bool = False
 
 
-def dense_softmax(q, k, v, *, causal=False, mask=None, scale=None):
-    """Softmax attention, one query at a time over the keys it sees, in float64."""
-    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
-    lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
-    q, k, v = (np.broadcast_to(x, lead + x.shape[-2:]) for x in (q, k, v))
-    n, m = q.shape[-2], k.shape[-2]
-    scale = 1 / np.sqrt(q.shape[-1]) if scale is None else scale
-    seen = np.ones((n, m), bool) if mask is None else np.asarray(mask)
-    seen = np.broadcast_to(seen, (*lead, n, m))
-    out = np.zeros((*lead, n, v.shape[-1]))
-    for index in np.ndindex(*lead, n):
-        *b, i = index
-        keys = [j for j in range(m) if seen[(*b, i, j)] and not (causal and j > i + m - n)]
-        if keys:
-            s = scale * k[(*b, keys)] @ q[(*b, i)]
-            w = np.exp(s - s.max())
-            out[index] = (w / w.sum()) @ v[(*b, keys)]
-    return out
-
-
-def dense_window(q, k, v, *, r, causal=False, mask=None, scale=None):
-    """Softmax attention over the neighbourhood of r keys."""
-    n, m = q.shape[-2], k.shape[-2]
-    past = np.arange(n)[:, None] + m - n - np.arange(m)[None, :]
-    near = (past >= 0) & (past < r) if causal else abs(past) <= r // 2
-    near = near if mask is None else near & np.asarray(mask)
-    return dense_softmax(q, k, v, mask=near, scale=scale)
-
-
-def dense_linear(weights):
-    """Normalised weights(scale · q, k), pair by pair, in float64; 0 where they add up to nothing."""
-
-    def dense(q, k, v, *, causal=False, mask=None, scale=None):
-        q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
-        a = weights(q, k, scale)
-        n, m = a.shape[-2:]
-        a = a if mask is None else np.where(mask, a, 0)
-        a = np.where(np.arange(m) > np.arange(n)[:, None] + m - n, 0, a) if causal else a
-        total = a.sum(axis=-1, keepdims=True)
-        return np.where(total == 0, 0, a @ v / np.where(total == 0, 1, total))
-
-    return dense
-
-
-def elu_plus_one(x):
-    return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
-
-
-def elu_weights(q, k, scale):
-    return elu_plus_one(q * (1 if scale is None else scale)) @ elu_plus_one(k).swapaxes(-1, -2)
-
-
-def second_order(q, k, scale):
-    x = q @ k.swapaxes(-1, -2) * (1 / np.sqrt(q.shape[-1]) if scale is None else scale)
-    return 1 + x + x**2 / 2
-
-
 CHUNKS = ({"chunk": 1}, {"chunk": 3}, {"chunk": 4})
 
 MECHANISMS = [
-    Mechanism("attention", attnlib.attention, dense_softmax, attnlib.cost.attention, memory_exponent=2.0),
+    Mechanism("attention", attnlib.attention, reference.attention, attnlib.cost.attention, memory_exponent=2.0),
     Mechanism(
         "linear_attention",
         attnlib.linear_attention,
-        dense_linear(elu_weights),
+        reference.linear_attention,
         attnlib.cost.linear_attention,
         mask="keys",
         blocks=CHUNKS,
@@ -123,7 +66,7 @@ MECHANISMS = [
     Mechanism(
         "taylor_attention",
         attnlib.taylor_attention,
-        dense_linear(second_order),
+        reference.taylor_attention,
         attnlib.cost.taylor_attention,
         mask="keys",
         blocks=CHUNKS,
@@ -132,14 +75,14 @@ MECHANISMS = [
     Mechanism(
         "flash_attention",
         attnlib.flash_attention,
-        dense_softmax,
+        reference.flash_attention,
         attnlib.cost.flash_attention,
         blocks=({"block_q": 1, "block_k": 1}, {"block_q": 3, "block_k": 4}, {"block_q": 4}, {"block_k": 2}),
     ),
     Mechanism(
         "window_attention",
         partial(attnlib.window_attention, r=4),
-        partial(dense_window, r=4),
+        partial(reference.window_attention, r=4),
         lambda n, d_k, **sizes: attnlib.cost.window_attention(n, d_k, 4, **sizes),
         blocks=({"block_q": 3, "block_k": 4}, {"block_k": 2}),
         sampled=True,

@@ -1,4 +1,4 @@
-"""Convolutions: Equinox's and NumPy as oracles, causality, dilation, lengths, costs, every bad argument."""
+"""Convolutions: Equinox's and the definition as oracles, causality, dilation, lengths, costs, every bad argument."""
 
 import functools
 import itertools
@@ -12,7 +12,7 @@ import sympy
 from jax import export
 from support import FULL, float64
 
-from attnlib import conv, conv_stack, cost, count, init_conv
+from attnlib import conv, conv_stack, cost, count, init_conv, reference
 
 KINDS = list(itertools.product((False, True), (False, True)))
 kinds = pytest.mark.parametrize(("separable", "causal"), KINDS)
@@ -26,31 +26,19 @@ def draw(rng, n, d, k, d_out, separable, lead=(), dtype=jnp.float32):
     return params, jnp.asarray(rng.normal(size=(*lead, n, d)), dtype)
 
 
-def in_numpy(params, x, causal, dilation):
-    """The sum of the docstring, in float64."""
-    p = {w: np.asarray(a, np.float64) for w, a in params.items()}
-    w = p["w"] if "w" in p else np.stack([np.diag(row) @ p["w_point"] for row in p["w_depth"]])
-    k, n = len(w), x.shape[-2]
-    y = np.broadcast_to(p["b"], (*x.shape[:-1], len(p["b"]))).copy()
-    for t in range(n):
-        for tau in range(k):
-            s = t - dilation * (k - 1 - tau) if causal else t + dilation * (tau - (k - 1) // 2)
-            if 0 <= s < n:
-                y[..., t, :] += np.asarray(x, np.float64)[..., s, :] @ w[tau]
-    return y
-
-
 @kinds
 @pytest.mark.parametrize("size", [(1, 1, 1, 1, ()), (7, 3, 3, 4, ()), (4, 3, 9, 2, (2,)), (11, 2, 5, 5, (2, 3))])
-def test_agrees_with_numpy(separable, causal, size, rng):
+def test_agrees_with_the_definition(separable, causal, size, rng):
     n, d, k, d_out, lead = size
     for dilation in (1, 5):
         params, x = draw(rng, n, d, k, d_out, separable, lead)
         got = jax.jit(functools.partial(conv, causal=causal, dilation=dilation))(params, x)
-        np.testing.assert_allclose(got, in_numpy(params, x, causal, dilation), rtol=1e-5, atol=1e-5)
+        exact = reference.conv(params, x, causal=causal, dilation=dilation)
+        np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
     if causal:  # an even width has no middle
         params, x = draw(rng, n, d, 4, d_out, separable, lead)
-        np.testing.assert_allclose(conv(params, x, causal=True), in_numpy(params, x, True, 1), rtol=1e-5, atol=1e-5)
+        exact = reference.conv(params, x, causal=True)
+        np.testing.assert_allclose(conv(params, x, causal=True), exact, rtol=1e-5, atol=1e-5)
 
 
 @kinds
@@ -117,8 +105,8 @@ def test_lengths(separable, causal, rng):
             m = min(int(lengths[i, j]), 9)
             assert not y[i, j, m:].any()
             assert not gradients[1][i, j, m:].any()
-            inner = np.maximum(in_numpy(params, x[i, j, :m], causal, 1), 0)
-            np.testing.assert_allclose(y[i, j, :m], in_numpy(second, inner, causal, 2), rtol=1e-4, atol=1e-5)
+            alone = reference.conv_stack([params, second], x[i, j, :m], causal=causal, dilations=[1, 2])
+            np.testing.assert_allclose(y[i, j, :m], alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("separable", [False, True])
@@ -160,7 +148,7 @@ def test_low_precision(separable, causal, dtype, rng):
     params, x = draw(rng, 64, 32, 5, 32, separable, dtype=dtype)
     y = conv(params, x, causal=causal)
     assert y.dtype == dtype
-    exact = in_numpy(params, x, causal, 1)
+    exact = reference.conv(params, x, causal=causal)
     # A rounding for each of the steps (taps, product, bias), on sums that are several times the result.
     assert np.abs(np.asarray(y, np.float64) - exact).max() <= 8 * float(jnp.finfo(dtype).eps) * np.abs(exact).max()
 
@@ -171,7 +159,7 @@ def test_many_taps_are_summed_in_wide_numbers(dtype, rng):
     params, x = draw(rng, 600, 4, 513, 4, True, dtype=dtype)
     params["w_depth"] = jnp.full((513, 4), 1 / 513, dtype)
     x = jnp.asarray(1 + rng.random((600, 4)), dtype)
-    exact = in_numpy(params, x, True, 1)
+    exact = reference.conv(params, x, causal=True)
     error = np.abs(np.asarray(conv(params, x, causal=True), np.float64) - exact).max()
     assert error <= 8 * float(jnp.finfo(dtype).eps) * np.abs(exact).max()
 

@@ -12,7 +12,7 @@ import sympy
 from jax import export
 from support import FULL, float64
 
-from attnlib import cost, count, flash_attention, init_multihead_attention, multihead_attention
+from attnlib import cost, count, flash_attention, init_multihead_attention, multihead_attention, reference
 from attnlib.layers.decoding import KVCache, attend, init_cache, prefill, step
 
 TRIALS, PARTS = (1000, 40) if FULL else (5, 5)
@@ -48,19 +48,10 @@ def generate(params, x, cache, prompt):
     return jnp.concatenate(parts, -2), cache
 
 
-def window(n, r):
-    past = np.arange(n)[:, None] - np.arange(n)[None, :]
-    return jnp.asarray((past >= 0) & (past < r))
-
-
 def definition(params, x, seen):
     """The layer in NumPy's widest float: what is exact for float64, too, where that is wider."""
     params, x = jax.tree.map(lambda a: a.astype(np.float64).astype(np.longdouble), (params, x))
-    q, k, v = (np.einsum("...nd,hde->...hne", x, params[w]) for w in ("w_q", "w_k", "w_v"))
-    k, v = (np.repeat(a, q.shape[-3] // a.shape[-3], axis=-3) for a in (k, v))
-    s = np.where(seen, q @ k.swapaxes(-1, -2) / np.sqrt(np.longdouble(q.shape[-1])), -np.inf)
-    w = np.exp(s - s.max(axis=-1, keepdims=True))
-    return np.einsum("...hne,hed->...nd", w @ v / w.sum(axis=-1, keepdims=True), params["w_o"])
+    return reference.multihead_attention(params, x, mask=seen)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -87,9 +78,10 @@ def check(rng, n, h_kv, g, d, d_k, d_v, prompt, ring, capacity, dtype, batch):
     y, filled = jax.jit(one_by_one)(params, x)
     assert filled.length == n
     assert y.dtype == dtype
-    mask = window(n, capacity) if ring else None
+    seen = reference.visible(n, n, causal=True, window=capacity if ring else None)
+    mask = jnp.asarray(seen) if ring else None
     parallel = jax.jit(functools.partial(multihead_attention, causal=True))(params, x, mask=mask)
-    exact = definition(params, x, window(n, capacity if ring else n))
+    exact = definition(params, x, seen)
     error, theirs = (np.abs(np.asarray(a, np.float64) - exact).max() for a in (y, parallel))
     assert error <= 2 * theirs + 4 * float(jnp.finfo(dtype).eps) * np.abs(exact).max()
 

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from support import FULL, float64
 
 import attnlib
-from attnlib import _check, attention, cost, count, flash_attention
+from attnlib import _check, attention, cost, count, flash_attention, reference
 from attnlib.cost.flash import BLOCKS, block_pairs, cover
 
 
@@ -27,17 +27,9 @@ def with_backward(fn):
     return run
 
 
-def seen(n, m, causal=False, window=None, lengths=None, mask=None):
-    """The definition of every kind of mask, pair by pair."""
-    past = np.arange(n)[:, None] + m - n - np.arange(m)[None, :]
-    out = np.ones((n, m), bool)
-    if causal:
-        out &= past >= 0
-    if window is not None:
-        out &= abs(past) < window
-    if lengths is not None:
-        out = out & (np.arange(m) < np.asarray(lengths)[..., None, None])
-    return jnp.asarray(out if mask is None else out & np.asarray(mask))
+def seen(n, m, **kwargs):
+    """The definition of every kind of mask, pair by pair, for JAX."""
+    return jnp.asarray(reference.visible(n, m, **kwargs))
 
 
 @pytest.fixture
@@ -189,11 +181,8 @@ def test_bfloat16_at_16384_is_rounded_once(rng):
     n = 16384
     q, k, v = arrays(rng, (n, 16), (n, 16), (n, 16), dtype=jnp.bfloat16)
     out = np.asarray(jax.jit(flash_attention)(q, k, v), np.float64)
-    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     rows = rng.choice(n, 64, replace=False)
-    s = q[rows] @ k.T / 4
-    w = np.exp(s - s.max(axis=1, keepdims=True))
-    exact = w @ v / w.sum(axis=1, keepdims=True)
+    exact = reference.attention(q[rows], k, v)
     np.testing.assert_allclose(out[rows], exact, rtol=2**-8, atol=1e-5)
 
 
@@ -203,13 +192,9 @@ def test_bfloat16_gradients_of_long_sequences(rng, causal):
     n = 16384 if FULL else 4096
     q, k, v, do = arrays(rng, *[(n, 16)] * 4, dtype=jnp.bfloat16)
     _, dq, *_ = jax.jit(with_backward(lambda *a: flash_attention(*a, causal=causal)))(do, q, k, v)
-    q, k, v, do = (np.asarray(x, np.float64) for x in (q, k, v, do))
     rows = rng.choice(n, 64, replace=False)
-    s = np.where(np.arange(n) <= rows[:, None] if causal else True, q[rows] @ k.T / 4, -np.inf)
-    w = np.exp(s - s.max(axis=1, keepdims=True))
-    w /= w.sum(axis=1, keepdims=True)
-    dw = do[rows] @ v.T
-    exact = (w * (dw - (w * dw).sum(axis=1, keepdims=True))) @ k / 4
+    mask = np.arange(n) <= rows[:, None] if causal else None
+    exact, *_ = reference.attention_backward(q[rows], k, v, do[rows], mask=mask)
     np.testing.assert_allclose(np.asarray(dq, np.float64)[rows], exact, rtol=2**-7, atol=2e-3 * abs(exact).max())
 
 
@@ -233,7 +218,7 @@ def test_flops_equal_the_model_and_the_blocks_that_matter(causal, window, n, m, 
             continue
         # Block by block from the definition: visited if any pair is visible, whole if all are.
         b_q, b_k = min(block_q, n), min(block_k, m)
-        pairs = np.asarray(seen(n, m, causal, window))
+        pairs = reference.visible(n, m, causal=causal, window=window)
         whole, part = (set(map(tuple, x.tolist())) for x in block_pairs(n, m, b_q, b_k, causal, window))
         for i in range(-(-n // b_q)):
             for j in range(-(-m // b_k)):
@@ -246,7 +231,7 @@ def test_flops_equal_the_model_and_the_blocks_that_matter(causal, window, n, m, 
 @pytest.mark.parametrize("window", [None, 1, 7, 20])
 def test_every_visible_pair_lies_in_one_block(causal, window):
     for n, m in itertools.product((1, 7, 8, 23, 40), (1, 6, 17, 36)):
-        visible = np.asarray(seen(n, m, causal, window))
+        visible = reference.visible(n, m, causal=causal, window=window)
         large, small = ((min(b_q, n), min(b_k, m)) for b_q, b_k in ((8, 6), (4, 3)))
         met = np.zeros((n, m), int)
         for (b_q, b_k), pairs, whole in zip(

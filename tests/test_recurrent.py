@@ -1,4 +1,4 @@
-"""Recurrent layers: Equinox's cells and NumPy as oracles, resumed runs, lengths, costs, every bad argument."""
+"""Recurrent layers: Equinox's cells and the definitions, resumed runs, lengths, costs, every bad argument."""
 
 import functools
 import itertools
@@ -12,9 +12,10 @@ import sympy
 from jax import export
 from support import FULL, float64
 
-from attnlib import cost, count, gru, init_gru, init_lstm, init_rnn, lstm, rnn
+from attnlib import cost, count, gru, init_gru, init_lstm, init_rnn, lstm, reference, rnn
 
 LAYERS = {rnn: init_rnn, gru: init_gru, lstm: init_lstm}
+DEFINITIONS = {rnn: reference.rnn, gru: reference.gru, lstm: reference.lstm}
 each = pytest.mark.parametrize("layer", LAYERS, ids=lambda f: f.__name__)
 # Every layer in both directions; outside of FULL, in one.
 BOTH = [(layer, reverse) for i, layer in enumerate(LAYERS) for reverse in (False, True) if FULL or reverse == i % 2]
@@ -29,35 +30,6 @@ def draw(layer, rng, n, d, d_h, lead=(), dtype=jnp.float32):
     return params, jnp.asarray(rng.normal(size=(*lead, n, d)), dtype)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def in_numpy(layer, params, x, state=None):
-    """The equations of the docstrings, position by position, in float64."""
-    p = {w: np.asarray(a, np.float64) for w, a in params.items()}
-    x = np.asarray(x, np.float64)
-    shape = (*x.shape[:-2], p["u"].shape[0])
-    h = c = np.zeros(shape)
-    if state is not None:
-        h, c = (np.asarray(s, np.float64) for s in (state if layer is lstm else (state, state)))
-    y = []
-    for t in range(x.shape[-2]):
-        a, b = x[..., t, :] @ p["w"] + p["b"], h @ p["u"]
-        if layer is rnn:
-            h = np.tanh(a + b)
-        elif layer is gru:
-            (a_r, a_z, a_n), (b_r, b_z, b_n) = np.split(a, 3, -1), np.split(b, 3, -1)
-            r, z = sigmoid(a_r + b_r), sigmoid(a_z + b_z)
-            h = (1 - z) * np.tanh(a_n + r * (b_n + p["b_n"])) + z * h
-        else:
-            i, f, g, o = np.split(a + b, 4, -1)
-            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-            h = sigmoid(o) * np.tanh(c)
-        y.append(h)
-    return np.stack(y, -2), ((h, c) if layer is lstm else h)
-
-
 def equal(a, b, **tolerance):
     tolerance = tolerance or {"rtol": 1e-5, "atol": 1e-6}
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
@@ -66,12 +38,12 @@ def equal(a, b, **tolerance):
 
 @each
 @pytest.mark.parametrize("shape", [(1, 1, 1, ()), (6, 2, 5, (2, 3))], ids=str)
-def test_agrees_with_numpy(layer, shape, rng):
+def test_agrees_with_the_definition(layer, shape, rng):
     params, x = draw(layer, rng, *shape)
-    equal(jax.jit(layer)(params, x), in_numpy(layer, params, x))
-    state = in_numpy(layer, params, x)[1]
+    equal(jax.jit(layer)(params, x), DEFINITIONS[layer](params, x))
+    state = DEFINITIONS[layer](params, x)[1]
     start = jax.tree.map(lambda s: jnp.asarray(s, jnp.float32), state)
-    equal(jax.jit(layer)(params, x, start), in_numpy(layer, params, x, state))
+    equal(jax.jit(layer)(params, x, start), DEFINITIONS[layer](params, x, state))
 
 
 def equinox_run(cell, x, state):
@@ -119,14 +91,14 @@ def test_values_and_gradients_are_those_of_equinox(layer, trial):
 
 @each
 def test_gradients(layer, rng):
-    """The vanilla layer too, which Equinox has not: against central differences of the NumPy program."""
+    """The vanilla layer too, which Equinox has not: against central differences of the definition."""
     with float64():
         params, x = draw(layer, rng, 6, 3, 4, (2,), dtype=jnp.float64)
         do = rng.normal(size=(2, 6, 4))
         gradient = jax.jit(jax.grad(lambda p, x: (layer(p, x)[0] * do).sum(), (0, 1)))(params, x)
         way = jax.tree.map(lambda a: rng.normal(size=a.shape), (params, x))
         ahead, behind = (
-            in_numpy(layer, *jax.tree.map(lambda a, w, e=e: np.asarray(a) + e * w, (params, x), way))[0]
+            DEFINITIONS[layer](*jax.tree.map(lambda a, w, e=e: np.asarray(a) + e * w, (params, x), way))[0]
             for e in (1e-6, -1e-6)
         )
         predicted = sum(jax.tree.leaves(jax.tree.map(lambda g, w: float((g * w).sum()), gradient, way)))
@@ -170,7 +142,7 @@ def test_lengths(layer, reverse, rng):
             assert not y[i, j, m:].any()
             assert not gradients[1][i, j, m:].any()
             if m:
-                alone, last = in_numpy(layer, params, x[i, j, :m][:: -1 if reverse else 1])
+                alone, last = DEFINITIONS[layer](params, x[i, j, :m][:: -1 if reverse else 1])
                 equal(y[i, j, :m], alone[:: -1 if reverse else 1])
                 equal(jax.tree.map(lambda s, i=i, j=j: s[i, j], state), last)
     equal(run(params, x, jnp.array(4)), run(params, x, jnp.full((2, 3), 4)))
@@ -196,7 +168,7 @@ def test_vmap_and_export(layer, rng):
 def test_low_precision_rounds_the_output_and_not_the_state(layer, dtype, rng):
     params, x = draw(layer, rng, 200, 8, 8, dtype=dtype)
     y, state = layer(params, x)
-    exact, _ = in_numpy(layer, params, x)
+    exact, _ = DEFINITIONS[layer](params, x)
     assert y.dtype == dtype
     assert all(s.dtype == jnp.float32 for s in jax.tree.leaves(state))
     half_step = float(jnp.finfo(dtype).eps) / 2

@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 from support import float64
 
-from attnlib import attention, attention_weights, init_multihead_attention, multihead_attention
+from attnlib import attention, attention_weights, init_multihead_attention, multihead_attention, reference
 
 
 def arrays(rng, *shapes, dtype=np.float32):
@@ -135,39 +135,21 @@ def test_forward_mode_and_second_order(rng, masked):
 # --- the multi-head layer -------------------------------------------------------------------------------------------
 
 
-def layer_by_hand(params, x, z=None, mask=None):
-    """One sequence, one head after another, in NumPy float64."""
-    p = {name: np.asarray(w, np.float64) for name, w in params.items()}
-    x = np.asarray(x, np.float64)
-    z = x if z is None else np.asarray(z, np.float64)
-    h, h_kv = len(p["w_q"]), len(p["w_k"])
-    out = 0
-    for i in range(h):
-        j = i // (h // h_kv)
-        s = (x @ p["w_q"][i]) @ (z @ p["w_k"][j]).T / np.sqrt(p["w_q"].shape[-1])
-        if mask is not None:
-            s = np.where(mask[i], s, -np.inf)
-        w = np.exp(s - s.max(axis=-1, keepdims=True))
-        out = out + (w / w.sum(axis=-1, keepdims=True)) @ (z @ p["w_v"][j]) @ p["w_o"][i]
-    return out
-
-
 @pytest.mark.parametrize("h_kv", [1, 2, 4])
-def test_layer_is_a_loop_over_heads(rng, h_kv):
+def test_layer_agrees_with_the_definition(rng, h_kv):
     params = init_multihead_attention(jax.random.key(1), 8, 4, h_kv=h_kv, d_k=5, d_v=3)
     x, z = arrays(rng, (2, 6, 8), (2, 7, 8))
     layer = jax.jit(multihead_attention, static_argnames="causal")
-    seen = np.broadcast_to(np.tril(np.ones((6, 6), bool)), (4, 6, 6))
     mask = (rng.random((2, 4, 6, 7)) < 0.7) | (np.arange(7) == 0)
-    for b in range(2):
-        for out, expected in (
-            (layer(params, x), layer_by_hand(params, x[b])),
-            (layer(params, x, causal=True), layer_by_hand(params, x[b], mask=seen)),
-            (layer(params, x, memory=z), layer_by_hand(params, x[b], z[b])),
-            (layer(params, x, memory=z, mask=mask), layer_by_hand(params, x[b], z[b], mask[b])),
-            (layer(params, x, memory=z, mask=mask[:1, :1]), layer_by_hand(params, x[b], z[b], mask[0, [0] * 4])),
-        ):
-            np.testing.assert_allclose(out[b], expected, rtol=1e-4, atol=1e-5)
+    for kwargs in (
+        {},
+        {"causal": True},
+        {"memory": z},
+        {"memory": z, "mask": mask},
+        {"memory": z, "mask": mask[:1, :1], "causal": True},
+    ):
+        exact = reference.multihead_attention(params, x, **kwargs)
+        np.testing.assert_allclose(layer(params, x, **kwargs), exact, rtol=1e-4, atol=1e-5)
 
 
 def test_layer_without_batch_and_with_two_batch_axes(rng):
@@ -193,7 +175,7 @@ def test_layer_keeps_the_dtype_of_x(rng, dtype):
     (x,) = arrays(rng, (9, 16))
     out = multihead_attention(params, x.astype(dtype))
     assert out.dtype == dtype
-    np.testing.assert_allclose(out.astype(jnp.float32), layer_by_hand(params, x), atol=0.05)
+    np.testing.assert_allclose(out.astype(jnp.float32), reference.multihead_attention(params, x), atol=0.05)
     narrow = init_multihead_attention(jax.random.key(0), 16, 4, dtype=dtype)
     assert {w.dtype for w in narrow.values()} == {jnp.dtype(dtype)}
     assert multihead_attention(narrow, x).dtype == jnp.float32

@@ -13,7 +13,16 @@ import sympy
 from support import FULL, float64
 
 import attnlib
-from attnlib import attention, cost, count, taylor, taylor_attention, taylor_attention_state, taylor_attention_step
+from attnlib import (
+    attention,
+    cost,
+    count,
+    reference,
+    taylor,
+    taylor_attention,
+    taylor_attention_state,
+    taylor_attention_step,
+)
 from attnlib.kernels import _monomials
 from attnlib.kernels.linear import State, linear_attention
 
@@ -425,12 +434,6 @@ def test_minimal_order(b):
     assert taylor.minimal_order(0, 0.01) == 0
 
 
-def dense(q, k, v, order, r=0.0):
-    x = q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1]) - r
-    a = sum(x**j / math.factorial(j) for j in range(order + 1))
-    return a @ v / a.sum(axis=-1, keepdims=True)
-
-
 @pytest.mark.parametrize("causal", [False, True])
 def test_centring_rows_is_the_definition_with_shifted_logits(rng, causal):
     with float64():
@@ -485,19 +488,15 @@ def test_centring_brings_taylor_nearer_and_softmax_nowhere(rng):
             float(jnp.abs(taylor_attention(q, k, v, order=16, **kwargs) - exact).max())
             for kwargs in ({}, {"centre_keys": True}, {"centre_keys": True, "centre_rows": True})
         ]
-        x = q @ (k - k.mean(axis=0)).T / 2
-        r = (x.max(axis=1) + x.min(axis=1)) / 2
+        centred = {"order": 16, "centre_keys": True, "centre_rows": True}
         np.testing.assert_allclose(
-            taylor_attention(q, k, v, order=16, centre_keys=True, centre_rows=True),
-            dense(q, k - k.mean(axis=0), v, 16, r[:, None]), rtol=1e-7,
-        )  # fmt: skip
+            taylor_attention(q, k, v, **centred), reference.taylor_attention(q, k, v, **centred), rtol=1e-7
+        )
         assert errors[0] > 5 * errors[1] > 5 * errors[2]
-        hidden = jnp.asarray(rng.random(300) < 0.5)
-        some = np.asarray(hidden)
+        hidden = {"mask": jnp.asarray(rng.random(300) < 0.5), "centre_keys": True}
         np.testing.assert_allclose(
-            taylor_attention(q, k, v, order=2, mask=hidden, centre_keys=True),
-            dense(q, (k - k[some].mean(axis=0))[some], v[some], 2), rtol=1e-9,
-        )  # fmt: skip
+            taylor_attention(q, k, v, **hidden), reference.taylor_attention(q, k, v, **hidden), rtol=1e-9
+        )
 
 
 def test_centred_rows_are_strictly_causal(rng):

@@ -6,37 +6,33 @@ import numpy as np
 import pytest
 import sympy
 
-from attnlib import attention, cost, count, window_attention
+from attnlib import cost, count, reference, window_attention
 
 
-def neighbours(n, m, r, causal):
-    """The definition of the docstring."""
-    past = np.arange(n)[:, None] + m - n - np.arange(m)[None, :]
-    return (past >= 0) & (past < r) if causal else abs(past) <= r // 2
-
-
-def agree(q, k, v, mask, **options):
-    run = jax.jit(lambda *a: (window_attention(*a, **options), attention(*a, mask=mask)))
-    got, exact = run(q, k, v)
-    np.testing.assert_allclose(got, exact, rtol=1e-5, atol=2e-6)
+def agree(q, k, v, blocks, **options):
+    got = jax.jit(lambda *a: window_attention(*a, **options, **blocks))(q, k, v)
+    np.testing.assert_allclose(got, reference.window_attention(q, k, v, **options), rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_neighbourhood_is_the_one_stated(causal, rng):
     for n, m, r in ((7, 7, 1), (13, 9, 3) if causal else (9, 13, 4), (6, 6, 50)):
         q, k, v = (jnp.asarray(rng.normal(size=(2, s, 3)), jnp.float32) for s in (n, m, m))
-        mask = jnp.asarray(neighbours(n, m, r, causal)[None])
-        agree(q, k, v, mask, r=r, causal=causal, block_q=4, block_k=3)
-    lengths = jnp.array([2, 5])
-    hidden = mask & (jnp.arange(6)[None, None, :] < lengths[:, None, None])
-    agree(q, k, v, hidden, r=50, causal=causal, lengths=lengths)
+        agree(q, k, v, {"block_q": 4, "block_k": 3}, r=r, causal=causal)
+    agree(q, k, v, {}, r=50, causal=causal, lengths=jnp.array([2, 5]))
+
+
+def pairs(n, r, causal):
+    """How many weights of the definition are not zero."""
+    zeros = np.zeros((n, 1))
+    return (reference.window_attention(zeros, zeros, np.eye(n), r=r, causal=causal) > 0).sum()
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_pairs(causal):
     for n in range(1, 9):
         for r in range(1, 12):
-            assert cost.window_pairs(n, r, causal=causal) == neighbours(n, n, r, causal).sum()
+            assert cost.window_pairs(n, r, causal=causal) == pairs(n, r, causal)
             # With blocks of one pair the kernel visits these and no others.
             blocks = {"block_q": 1, "block_k": 1}
             model = cost.window_attention(n, 3, r, causal=causal, d_v=2, **blocks)

@@ -98,7 +98,7 @@ def decide(
         the gadget: theorem A of the chapter "The lower bound".
 
     Example:
-        >>> from attnlib import flash_attention
+        >>> from attnlib.kernels.flash import flash_attention
         >>> from attnlib.hardness import pigeonhole
         >>> decide(pigeonhole(2), attention=flash_attention, dtype="bfloat16").satisfiable
         False

@@ -323,7 +323,7 @@ def attend(
     Cost: that of the attention, and of `project`.
 
     Example:
-        >>> from attnlib import flash_attention
+        >>> from attnlib.kernels.flash import flash_attention
         >>> from attnlib.hardness import temperature
         >>> one = np.ones((4, 3), np.uint8)
         >>> g = dummy_gadget(one, one, temperature(4))

@@ -195,7 +195,7 @@ def prefill(
 
     Example:
         >>> import jax
-        >>> from attnlib import init_multihead_attention
+        >>> from attnlib.kernels.softmax import init_multihead_attention
         >>> params = init_multihead_attention(jax.random.key(0), d=8, h=2)
         >>> y, cache = prefill(params, jax.numpy.ones((5, 8)), init_cache(10, 4, h_kv=2))
         >>> y.shape, int(cache.length)
@@ -264,7 +264,7 @@ def step(
 
     Example:
         >>> import jax
-        >>> from attnlib import init_multihead_attention
+        >>> from attnlib.kernels.softmax import init_multihead_attention
         >>> params = init_multihead_attention(jax.random.key(0), d=8, h=4, h_kv=2)
         >>> run = jax.jit(step, donate_argnums=2)
         >>> y, cache = run(params, jax.numpy.ones((1, 8)), init_cache(10, 2, h_kv=2))

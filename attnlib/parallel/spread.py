@@ -60,7 +60,7 @@ def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) 
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from attnlib import flash_attention
+        >>> from attnlib.kernels.flash import flash_attention
         >>> q, k = jnp.ones((4, 6, 2)), jnp.ones((1, 6, 2))  # four heads that share keys and values
         >>> flash = spread(flash_attention, jax.devices()[:1])
         >>> flash(q, k, k, causal=True).shape

@@ -1,0 +1,736 @@
+"""What every mechanism and layer computes: definitions in NumPy, to read before the kernels and to test them with.
+
+A definition takes what its kernel takes, under the same names, without the arguments that change the cost alone
+(blocks, chunks, the context of a cache, the attention that `l2_attention` runs on). It loops where the formula has an
+index, and checks nothing. Numbers are float64; a longdouble stays one.
+
+What holds everywhere: with m keys and n queries, query i stands beside key i + m − n, so the last of both meet. A
+hidden key enters no output, not even as a NaN. A query that sees nothing gets zeros. Leading axes broadcast. For
+finite numbers a kernel has to agree; what it makes of a NaN that is seen, its own text says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+from numpy import typing
+
+Array = np.ndarray[Any, np.dtype[Any]]
+ArrayLike = typing.ArrayLike | int | float
+Params = Mapping[str, ArrayLike]
+State = tuple[ArrayLike, ArrayLike]
+Map = Callable[[Any], Any]
+
+
+# --- what the mechanisms share --------------------------------------------------------------------------------------
+
+
+def float64(x: ArrayLike) -> Array:
+    """Return x in float64, or as it is if it is a longdouble."""
+    x = np.asarray(x)
+    return x if x.dtype == np.longdouble else x.astype(np.float64)
+
+
+def visible(
+    n: int,
+    m: int,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+) -> Array:
+    """Say which of n queries sees which of m keys, (..., n, m).
+
+    causal: j ≤ i + m − n;   window: |i + m − n − j| < window;   lengths: j < length;   mask: where it is true
+
+    Example:
+        >>> visible(2, 3, causal=True, window=2).astype(int)
+        array([[1, 1, 0],
+               [0, 1, 1]])
+    """
+    past = np.arange(n)[:, None] + (m - n) - np.arange(m)  # how far key j lies behind query i
+    seen = (past >= 0) | (not causal)
+    if window is not None:
+        seen = seen & (abs(past) < window)
+    if lengths is not None:
+        seen = seen & (np.arange(m) < np.asarray(lengths)[..., None, None])
+    return seen if mask is None else seen & np.asarray(mask)
+
+
+def average(weigh: Callable[[Array, Array], Array], q: Array, k: Array, v: Array, seen: Array) -> Array:
+    """Average the values: o_i = Σ_j a_ij v_j / Σ_j a_ij over the keys j that query i sees, a_i = weigh(q_i, k).
+
+    Zeros where the weights add up to exactly 0: no visible key, or none that shares a feature with the query.
+    """
+
+    def head(q: Array, k: Array, v: Array, seen: Array) -> Array:
+        o = np.zeros((len(q), v.shape[1]), v.dtype)
+        for i in range(len(q)):
+            a = weigh(q[i], k[seen[i]]) if seen[i].any() else np.zeros(0)
+            if a.sum() != 0:
+                o[i] = a @ v[seen[i]] / a.sum()
+        return o
+
+    out: Array = np.vectorize(head, signature="(n,p),(m,k),(m,v),(n,m)->(n,v)")(q, k, v, seen)  # over leading axes
+    return out
+
+
+def shifted_exponential(s: Array) -> Array:
+    """Return e^(s − max s): the weights of a softmax before they are divided by their sum, none too large."""
+    weights: Array = np.exp(s - s.max())
+    return weights
+
+
+def factor(scale: ArrayLike | None, x: Array) -> Any:
+    """Return the factor of the scores: 1/√d_k by default."""
+    return 1 / np.sqrt(x.dtype.type(x.shape[-1])) if scale is None else float64(scale)
+
+
+# --- softmax attention ----------------------------------------------------------------------------------------------
+
+
+def attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Average the values with the softmax of the scores.
+
+    o_i = Σ_j w_ij v_j,   w_ij = e^(s_ij) / Σ_l e^(s_il),   s_ij = scale · q_i·k_j
+
+    Source: Vaswani et al. (2017), equation 1.
+
+    Example:
+        >>> print(attention([[1.0]], [[0.0], [np.log(3)]], [[0.0], [4.0]]))  # weights 1/4 and 3/4
+        [[3.]]
+    """
+    q, k, v = float64(q), float64(k), float64(v)
+    c = factor(scale, q)
+    seen = visible(q.shape[-2], k.shape[-2], causal=causal, mask=mask)
+    return average(lambda q, k: shifted_exponential(c * (k @ q)), q, k, v, seen)
+
+
+def attention_weights(
+    q: ArrayLike,
+    k: ArrayLike,
+    *,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Return the weights w of `attention`: its output when value j is the j-th unit vector.
+
+    Example:
+        >>> print(attention_weights(np.zeros((2, 1)), np.zeros((2, 1)), causal=True))
+        [[1.  0. ]
+         [0.5 0.5]]
+    """
+    return attention(q, k, np.eye(np.shape(k)[-2]), causal=causal, mask=mask, scale=scale)
+
+
+def flash_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    window: int | None = None,
+    lengths: ArrayLike | None = None,
+    return_lse: bool = False,
+) -> Any:
+    """Compute `attention`: the same function, with more ways to hide keys, and log Σ_j e^(s_ij) if asked for.
+
+    Example:
+        >>> o, lse = flash_attention(np.zeros((1, 1)), np.zeros((2, 1)), [[1.0], [3.0]], return_lse=True)
+        >>> print(o, np.exp(lse))
+        [[2.]] [2.]
+    """
+    q, k = float64(q), float64(k)
+    seen = visible(q.shape[-2], k.shape[-2], causal=causal, window=window, mask=mask, lengths=lengths)
+    o = attention(q, k, v, mask=seen, scale=scale)
+    if not return_lse:
+        return o
+    s = np.broadcast_to(factor(scale, q) * q @ k.swapaxes(-1, -2), (*o.shape[:-1], k.shape[-2]))
+    return o, np.logaddexp.reduce(s, axis=-1, where=seen, initial=-np.inf, keepdims=True)[..., 0]
+
+
+def window_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    r: int,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+) -> Array:
+    """Attend to the r nearest keys alone: ⌊r/2⌋ to each side and the one beside the query; causal: the last r.
+
+    |i + m − n − j| ≤ ⌊r/2⌋;   causal: i + m − n − r < j ≤ i + m − n
+
+    Source: Vaswani et al. (2017), section 4; Beltagy et al. (2020), section 3.1.
+
+    Example:
+        >>> print(window_attention(np.zeros((3, 1)), np.zeros((3, 1)), [[1.0], [2.0], [6.0]], r=2, causal=True)[:, 0])
+        [1.  1.5 4. ]
+    """
+    window = r if causal else r // 2 + 1
+    out: Array = flash_attention(q, k, v, causal=causal, mask=mask, scale=scale, window=window, lengths=lengths)
+    return out
+
+
+def l2_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike = 1.0,
+) -> Array:
+    """Average the values with weights that fall with the distance: a_ij = e^(−scale·|q_i − k_j|²).
+
+    Source: Duman Keles, Wijewardena and Hegde (2023), theorem 7.
+
+    Example:
+        >>> print(l2_attention([[0.0]], [[1.0], [-1.0], [9.0]], [[1.0], [2.0], [100.0]]))
+        [[1.5]]
+    """
+    q, k, v, c = float64(q), float64(k), float64(v), float64(scale)
+    seen = visible(q.shape[-2], k.shape[-2], causal=causal, mask=mask)
+    return average(lambda q, k: shifted_exponential(-c * ((q - k) ** 2).sum(axis=-1)), q, k, v, seen)
+
+
+def attention_backward(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    do: ArrayLike,
+    *,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of Σ o∘do with respect to q, k and v, by the chain rule.
+
+    dv = wᵀ do,   dw = do vᵀ,   ds_ij = w_ij (dw_ij − Σ_l w_il dw_il),   dq = scale · ds k,   dk = scale · dsᵀ q
+
+    An oracle for finite numbers, and for q, k and v with the same leading axes.
+
+    Example:
+        >>> dq, dk, dv = attention_backward([[1.0]], [[1.0], [1.0]], [[0.0], [4.0]], [[1.0]])
+        >>> print(dq, dk[:, 0], dv[:, 0])
+        [[0.]] [-1.  1.] [0.5 0.5]
+    """
+    q, k, v, do = float64(q), float64(k), float64(v), float64(do)
+    w, c = attention_weights(q, k, causal=causal, mask=mask, scale=scale), factor(scale, q)
+    dw = do @ v.swapaxes(-1, -2)
+    ds = w * (dw - (w * dw).sum(axis=-1, keepdims=True))
+    return c * ds @ k, c * ds.swapaxes(-1, -2) @ q, w.swapaxes(-1, -2) @ do
+
+
+# --- attention linear in n: weights that are products of features ---------------------------------------------------
+
+
+def elu_plus_one(x: Array) -> Array:
+    """Return elu(x) + 1: x + 1 where x > 0, else e^x."""
+    return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
+
+
+def linear_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    feature_map: Map | None = None,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Average the values with weights that are products of features: a_ij = φ(scale · q_i) · φ(k_j).
+
+    φ is elu + 1 by default, the scale 1. Masks that differ between queries have a meaning here; the kernel refuses
+    them.
+
+    Source: Katharopoulos et al. (2020), equation 4.
+
+    Example:
+        >>> print(linear_attention([[1.0]], [[0.0], [2.0]], [[0.0], [4.0]]))  # features 1 and 3
+        [[3.]]
+    """
+    q, k, v = float64(q), float64(k), float64(v)
+    seen = visible(q.shape[-2], k.shape[-2], causal=causal, mask=mask)
+    q, k = map_rows(feature_map, q * float64(1 if scale is None else scale)), map_rows(feature_map, k)
+    return average(lambda q, k: k @ q, q, k, v, seen)
+
+
+def map_rows(feature_map: Map | None, x: Array) -> Array:
+    """Apply φ, which takes (c, d_k) to (c, D), to all rows of x (..., d_k)."""
+    features = float64((feature_map or elu_plus_one)(x.reshape(-1, x.shape[-1])))
+    return features.reshape(*x.shape[:-1], -1)
+
+
+def linear_attention_step(
+    state: State,
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    feature_map: Map | None = None,
+    scale: ArrayLike | None = None,
+) -> tuple[Array, State]:
+    """Take new tokens one by one: s ← s + φ(k) vᵀ, z ← z + φ(k), o = φ(q)ᵀ s / φ(q)ᵀ z.
+
+    The state before the first is zeros: s (..., D, d_v), z (..., D).
+
+    Source: Katharopoulos et al. (2020), equations 16 to 20.
+
+    Example:
+        >>> state = np.zeros((1, 1)), np.zeros(1)
+        >>> o, state = linear_attention_step(state, [[1.0], [1.0]], [[0.0], [0.0]], [[2.0], [4.0]])
+        >>> print(o[:, 0], state[1])
+        [2. 3.] [2.]
+    """
+    q, k = float64(q) * float64(1 if scale is None else scale), float64(k)
+    return add_and_read(state, map_rows(feature_map, q), map_rows(feature_map, k), v)
+
+
+def add_and_read(state: State, phi: Array, psi: Array, v: ArrayLike) -> tuple[Array, State]:
+    """Add a token's ψ(k) vᵀ and ψ(k) to the sums, then read them with its φ(q); one token after another."""
+    (s, z), v, o = map(float64, state), float64(v), []
+    for t in range(v.shape[-2]):
+        s = s + psi[..., t, :, None] * v[..., t, None, :]
+        z = z + psi[..., t, :]
+        total = (phi[..., t, :] * z).sum(axis=-1)[..., None]
+        value = (phi[..., t, :, None] * s).sum(axis=-2)
+        o.append(np.where(total == 0, 0, value / np.where(total == 0, 1, total)))
+    return np.stack(o, axis=-2), (s, z)
+
+
+def truncated_exponential(x: ArrayLike, order: int) -> Array:
+    """Return T_p(x) = Σ_{a ≤ p} xᵃ/a!.
+
+    Example:
+        >>> print(truncated_exponential([-1.0, 0.0, 1.0], 2))
+        [0.5 1.  2.5]
+    """
+    x = float64(x)
+    return sum((x**a / math.factorial(a) for a in range(order + 1)), np.zeros_like(x))
+
+
+def taylor_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    order: int = 2,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    centre_keys: bool = False,
+    centre_rows: bool | ArrayLike = False,
+) -> Array:
+    """Average the values with the exponential cut after order p: a_ij = T_p(x_ij − r_i), x_ij = scale · q_i·k_j.
+
+    centre_keys takes the mean of the visible keys from every key first. centre_rows gives the shifts r, (..., n), or
+    True for the middle of the visible x_ij of each row; r = 0 by default.
+
+    Source: Duman Keles et al. (2023), corollary 11; centring: the chapter "Taylor attention".
+
+    Example:
+        >>> print(taylor_attention([[1.0]], [[0.0], [2.0]], [[0.0], [6.0]]))  # weights 1 and 1 + 2 + 2
+        [[5.]]
+    """
+    q, k, v = float64(q), float64(k), float64(v)
+    seen = visible(q.shape[-2], k.shape[-2], causal=causal, mask=mask)
+    r = float64(0 if isinstance(centre_rows, bool) else centre_rows)[..., None]
+    lead = np.broadcast_shapes(q.shape[:-1], r.shape[:-1])
+    q = factor(scale, q) * q
+    q = np.concatenate([np.broadcast_to(x, (*lead, x.shape[-1])) for x in (q, r)], axis=-1)  # r_i goes with its query
+
+    def weigh(q: Array, k: Array) -> Array:
+        x: Array = (k - k.mean(axis=0) if centre_keys else k) @ q[:-1]
+        r = (x.max() + x.min()) / 2 if centre_rows is True else q[-1]
+        return truncated_exponential(x - r, order)
+
+    return average(weigh, q, k, v, seen)
+
+
+def monomials(x: Array, order: int) -> tuple[Array, Array]:
+    """Return all x^α with |α| ≤ p, (..., D), degree by degree, and their α!, (D,).
+
+    Example:
+        >>> print(*monomials(np.array([2.0, 3.0]), 2))
+        [1. 2. 3. 4. 6. 9.] [1. 1. 1. 2. 1. 2.]
+    """
+    d = x.shape[-1]
+    chosen = [c for a in range(order + 1) for c in combinations_with_replacement(range(d), a)]
+    factorials = [math.prod(math.factorial(c.count(i)) for i in set(c)) for c in chosen]
+    return np.stack([x[..., list(c)].prod(axis=-1) for c in chosen], axis=-1), float64(factorials)
+
+
+def taylor_features(x: ArrayLike, order: int, *, tensor: bool = False) -> Array:
+    """Return features with φ(q)·φ(k) = T_p(q·k): x^α/√α! for |α| ≤ p, or tensor powers x⊗…⊗x/√a!.
+
+    The kernel is `taylor.features`.
+
+    Source: the multinomial theorem; tensor powers: Duman Keles et al. (2023), lemma 8.
+
+    Example:
+        >>> print(taylor_features([2.0, 4.0], 1), taylor_features([2.0], 2, tensor=True).round(3))
+        [1. 2. 4.] [1.    2.    2.828]
+    """
+    x = float64(x)
+    if not tensor:
+        values, factorials = monomials(x, order)
+        return values / np.sqrt(factorials)
+    powers = [np.ones((*x.shape[:-1], 1))]
+    for _ in range(order):
+        powers.append((powers[-1][..., :, None] * x[..., None, :]).reshape(*x.shape[:-1], -1))
+    return np.concatenate([y / math.sqrt(math.factorial(a)) for a, y in enumerate(powers)], axis=-1)
+
+
+def taylor_attention_step(
+    state: State,
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    order: int = 2,
+    scale: ArrayLike | None = None,
+) -> tuple[Array, State]:
+    """Take new tokens one by one, as `linear_attention_step`, with φ(q) = (scale · q)^α and ψ(k) = k^α/α!.
+
+    Example:
+        >>> state = np.zeros((3, 1)), np.zeros(3)
+        >>> o, state = taylor_attention_step(state, [[1.0], [1.0]], [[0.0], [2.0]], [[0.0], [6.0]])
+        >>> print(o[:, 0], state[1])  # Σ 1, Σ k, Σ k²/2
+        [0. 5.] [2. 2. 2.]
+    """
+    q, k = float64(q), float64(k)
+    phi, (psi, factorials) = monomials(factor(scale, q) * q, order)[0], monomials(k, order)
+    return add_and_read(state, phi, psi / factorials, v)
+
+
+# --- layers ---------------------------------------------------------------------------------------------------------
+
+
+def multihead_attention(
+    params: Params,
+    x: ArrayLike,
+    *,
+    memory: ArrayLike | None = None,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Sum over the heads: Σ_i attention(x W_q[i], z W_k[⌊i/g⌋], z W_v[⌊i/g⌋]) W_o[i], z = memory or x, g = h/h_kv.
+
+    Source: Vaswani et al. (2017), section 3.2.2; grouped queries: Ainslie et al. (2023).
+
+    Example:
+        >>> w = {"w_q": np.zeros((2, 1, 1)), "w_k": np.zeros((1, 1, 1)), "w_v": np.ones((1, 1, 1))}
+        >>> print(multihead_attention(w | {"w_o": np.ones((2, 1, 1))}, [[1.0], [3.0]]))  # two heads, each the mean
+        [[4.]
+         [4.]]
+    """
+    w_q, w_k, w_v, w_o = (float64(params[w]) for w in ("w_q", "w_k", "w_v", "w_o"))
+    x = float64(x)
+    z = x if memory is None else float64(memory)
+    h, g = len(w_q), len(w_q) // len(w_k)
+    heads = np.broadcast_to(True if mask is None else mask, (*x.shape[:-2], h, x.shape[-2], z.shape[-2]))
+    out = np.zeros_like(x)
+    for i in range(h):
+        q, k, v, see = x @ w_q[i], z @ w_k[i // g], z @ w_v[i // g], heads[..., i, :, :]
+        out = out + attention(q, k, v, causal=causal, mask=see, scale=scale) @ w_o[i]
+    return out
+
+
+def relu(x: Array) -> Array:
+    """Return max(0, x)."""
+    return np.maximum(x, 0)
+
+
+def feed_forward(params: Params, x: ArrayLike) -> Array:
+    """Apply the same two matrices to every position: max(0, x W_1) W_2.
+
+    Source: Vaswani et al. (2017), equation 2, without biases.
+
+    Example:
+        >>> print(feed_forward({"w_1": [[1.0, -1.0]], "w_2": [[1.0], [1.0]]}, [[-3.0], [2.0]]))  # the absolute value
+        [[3.]
+         [2.]]
+    """
+    w_1, w_2 = float64(params["w_1"]), float64(params["w_2"])
+    return relu(float64(x) @ w_1) @ w_2
+
+
+def normalise(x: Array, eps: float = 1e-5) -> Array:
+    """Layer normalisation without gain and offset: (x − mean)/√(variance + ε) along the last axis."""
+    return (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + eps)
+
+
+def transformer_layer(
+    params: Mapping[str, Params],
+    x: ArrayLike,
+    *,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Self-attention, then the feed-forward layer, each added to its input and normalised.
+
+    y = normalise(x + multihead_attention(x)),   out = normalise(y + feed_forward(y))
+
+    params: attention, the dict of `multihead_attention`, and feed_forward, that of `feed_forward`. The library has
+    the cost of this layer (`cost.transformer_layer`, without sums and normalisation) and no kernel of its own for it.
+
+    Source: Vaswani et al. (2017), section 3.1; normalisation: Ba, Kiros and Hinton (2016), without gain and offset.
+
+    Example:
+        >>> attend = {w: np.zeros((1, 2, 2)) for w in ("w_q", "w_k", "w_v", "w_o")}
+        >>> params = {"attention": attend, "feed_forward": {"w_1": np.zeros((2, 8)), "w_2": np.zeros((8, 2))}}
+        >>> print(transformer_layer(params, [[3.0, 5.0]]).round(3))  # nothing is added: normalised twice
+        [[-1.  1.]]
+    """
+    x = float64(x)
+    y = normalise(x + multihead_attention(params["attention"], x, causal=causal, mask=mask, scale=scale))
+    return normalise(y + feed_forward(params["feed_forward"], y))
+
+
+def existing(x: Array, lengths: ArrayLike | None) -> Array:
+    """Put zeros where no position exists: x (..., n, d) from position `length` on."""
+    n = x.shape[-2]
+    return x if lengths is None else np.where(np.arange(n)[:, None] < np.asarray(lengths)[..., None, None], x, 0)
+
+
+def recur(
+    cell: Callable[[Array, Any], tuple[Array, ...]],
+    x: Array,
+    state: Sequence[ArrayLike | None],
+    width: int,
+    lengths: ArrayLike | None,
+    reverse: bool,
+) -> tuple[Array, tuple[Array, ...]]:
+    """Run state ← cell(x_t, state) over the positions that exist; y_t is the first part of the state."""
+    x, n = existing(x, lengths), x.shape[-2]
+    h = tuple(np.zeros((*x.shape[:-2], width)) if s is None else float64(s) for s in state)
+    y = np.zeros((*x.shape[:-1], width))
+    for t in reversed(range(n)) if reverse else range(n):
+        there = np.asarray(t < np.asarray(n if lengths is None else lengths))[..., None]
+        h = tuple(np.where(there, new, old) for new, old in zip(cell(x[..., t, :], h), h, strict=True))
+        y[..., t, :] = h[0]
+    return existing(y, lengths), h
+
+
+def sigmoid(x: Array) -> Array:
+    """Return 1/(1 + e^−x), written so that nothing overflows."""
+    return (1 + np.tanh(x / 2)) / 2
+
+
+def rnn(
+    params: Params,
+    x: ArrayLike,
+    state: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+) -> tuple[Array, Array]:
+    """Carry a state along the sequence: h_t = tanh(x_t W + h_{t−1} U + b).
+
+    Source: Elman (1990), with a bias.
+
+    Example:
+        >>> y, state = rnn({"w": [[1.0]], "u": [[1.0]], "b": [0.0]}, [[1.0], [0.0]])
+        >>> print(y[:, 0].round(3), state.round(3))  # tanh 1, tanh tanh 1
+        [0.762 0.642] [0.642]
+    """
+    w, u, b = (float64(params[name]) for name in ("w", "u", "b"))
+    y, (h,) = recur(lambda x, h: (np.tanh(x @ w + h[0] @ u + b),), float64(x), (state,), len(u), lengths, reverse)
+    return y, h
+
+
+def gru(
+    params: Params,
+    x: ArrayLike,
+    state: ArrayLike | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+) -> tuple[Array, Array]:
+    """Carry a state that gates decide how much to overwrite; the reset gate after the product, as in cuDNN.
+
+    r, z = σ(x_t W_rz + h_{t−1} U_rz + b_rz),   c = tanh(x_t W_c + b_c + r ∘ (h_{t−1} U_c + b_n)),
+    h_t = (1 − z) ∘ c + z ∘ h_{t−1}
+
+    Source: Cho et al. (2014), equations 5–8, with the reset gate after the product.
+
+    Example:
+        >>> zero = {"w": np.zeros((1, 3)), "u": np.zeros((1, 3)), "b": np.zeros(3), "b_n": np.zeros(1)}
+        >>> print(gru(zero, np.ones((2, 1)), np.ones(1))[0][:, 0])  # z = 1/2, c = 0: half of it each time
+        [0.5  0.25]
+    """
+    w, u, b, b_n = (float64(params[name]) for name in ("w", "u", "b", "b_n"))
+
+    def cell(x: Array, state: tuple[Array]) -> tuple[Array]:
+        (h,) = state
+        (x_r, x_z, x_c), (h_r, h_z, h_c) = np.split(x @ w + b, 3, axis=-1), np.split(h @ u, 3, axis=-1)
+        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+        c = np.tanh(x_c + r * (h_c + b_n))
+        return ((1 - z) * c + z * h,)
+
+    y, (h,) = recur(cell, float64(x), (state,), len(u), lengths, reverse)
+    return y, h
+
+
+def lstm(
+    params: Params,
+    x: ArrayLike,
+    state: Sequence[ArrayLike] | None = None,
+    *,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+) -> tuple[Array, tuple[Array, ...]]:
+    """Carry a state and a cell that gates add to and forget from.
+
+    i, f, o = σ(x_t W_ifo + h_{t−1} U_ifo + b_ifo),   g = tanh(x_t W_g + h_{t−1} U_g + b_g),
+    c_t = f ∘ c_{t−1} + i ∘ g,   h_t = o ∘ tanh(c_t);   columns i, f, g, o
+
+    Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000).
+
+    Example:
+        >>> zero = {"w": np.zeros((1, 4)), "u": np.zeros((1, 4)), "b": np.zeros(4)}
+        >>> y, (h, c) = lstm(zero, np.ones((2, 1)), (np.zeros(1), np.ones(1)))
+        >>> print(c)  # f = 1/2, twice
+        [0.25]
+    """
+    w, u, b = (float64(params[name]) for name in ("w", "u", "b"))
+
+    def cell(x: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        h, c = state
+        i, f, g, o = np.split(x @ w + h @ u + b, 4, axis=-1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return sigmoid(o) * np.tanh(c), c
+
+    return recur(cell, float64(x), (None, None) if state is None else state, len(u), lengths, reverse)
+
+
+def conv(
+    params: Params,
+    x: ArrayLike,
+    *,
+    causal: bool = False,
+    dilation: int = 1,
+    lengths: ArrayLike | None = None,
+) -> Array:
+    """Mix each position with its neighbours, the same way everywhere.
+
+    y_t = Σ_τ x_{t + δ(τ − (k−1)/2)} W_τ + b;   causal: y_t = Σ_τ x_{t − δ(k−1−τ)} W_τ + b   (τ = 0 … k − 1)
+
+    Beyond the ends x is zero. Separable: W_τ = diag(w_depth_τ) W_point.
+
+    Source: Kalchbrenner et al. (2016); separable: Chollet (2017).
+
+    Example:
+        >>> params = {"w": np.ones((3, 1, 1)), "b": np.zeros(1)}
+        >>> print(conv(params, [[1.0], [10.0], [100.0], [1000.0]])[:, 0])
+        [  11.  111. 1110. 1100.]
+    """
+    p = {name: float64(w) for name, w in params.items()}
+    w = p["w"] if "w" in p else np.stack([np.diag(row) @ p["w_point"] for row in p["w_depth"]])
+    x, k = existing(float64(x), lengths), len(w)
+    y = np.zeros((*x.shape[:-1], w.shape[-1])) + p["b"]
+    for t, tau in np.ndindex(x.shape[-2], k):
+        s = t - dilation * (k - 1 - tau) if causal else t + dilation * (tau - (k - 1) // 2)
+        if 0 <= s < x.shape[-2]:
+            y[..., t, :] += x[..., s, :] @ w[tau]
+    return existing(y, lengths)
+
+
+def conv_stack(
+    layers: Sequence[Params],
+    x: ArrayLike,
+    *,
+    causal: bool = False,
+    dilations: Sequence[int] | None = None,
+    activation: Map | None = relu,
+    lengths: ArrayLike | None = None,
+) -> Array:
+    """Apply convolutions in turn, an activation between two of them: y = conv_L(φ(… φ(conv_1(x)))).
+
+    Source: Kalchbrenner et al. (2016), section 3.3.
+
+    Example:
+        >>> layer = {"w": np.ones((2, 1, 1)), "b": np.zeros(1)}
+        >>> print(conv_stack([layer] * 2, np.eye(5)[:, :1], causal=True, dilations=[1, 2])[:, 0])  # 4 see the first
+        [1. 1. 1. 1. 0.]
+    """
+    y = float64(x)
+    for i, params in enumerate(layers):
+        if i and activation is not None:
+            y = float64(activation(y))
+        y = conv(params, y, causal=causal, dilation=dilations[i] if dilations else 1, lengths=lengths)
+    return y
+
+
+# --- generation: a cache of keys and values -------------------------------------------------------------------------
+
+
+def decode_attend(
+    q: ArrayLike, k: ArrayLike, v: ArrayLike, cache: Any, *, scale: ArrayLike | None = None
+) -> tuple[Array, Any]:
+    """Store one position's keys and values in their slot, and attend to all that are stored.
+
+    q (..., h, 1, d_k), k and v (..., h_kv, 1, d): one row of causal attention, that of the last position. cache is a
+    `decoding.KVCache`, or any dataclass with its fields: k (heads, d_k, capacity), v (heads, capacity, d_v), length
+    and ring. Position t takes slot t, in a ring t mod capacity. A full cache has no slot t: NumPy raises IndexError.
+    The kernel is `decoding.attend`.
+
+    Source: Shazeer (2019), section 2.4.
+    """
+    q, k, v = float64(q), float64(k), float64(v)
+    keys, values, t = float64(cache.k).swapaxes(-1, -2).copy(), float64(cache.v).copy(), int(cache.length)
+    slot, used = t % keys.shape[1] if cache.ring else t, min(t + 1, keys.shape[1])
+    keys[:, slot], values[:, slot] = k.reshape(len(keys), -1), v.reshape(len(keys), -1)
+    grouped = q.reshape(len(keys), -1, q.shape[-1])  # the h/h_kv queries that share a head of keys
+    o = attention(grouped, keys[:, :used], values[:, :used], scale=scale)
+    filled = replace(cache, k=keys.swapaxes(-1, -2), v=values, length=t + 1)
+    return o.reshape(*q.shape[:-1], v.shape[-1]), filled
+
+
+def decode_step(params: Params, x: ArrayLike, cache: Any, *, scale: ArrayLike | None = None) -> tuple[Array, Any]:
+    """Run multi-head attention for the next position, x (..., 1, d), on what the cache holds and on itself.
+
+    The kernel is `decoding.step`.
+
+    Source: Shazeer (2019), section 2.4.
+    """
+    w_q, w_k, w_v, w_o = (float64(params[w]) for w in ("w_q", "w_k", "w_v", "w_o"))
+    x = float64(x)[..., None, :, :]  # an axis for the heads
+    o, cache = decode_attend(x @ w_q, x @ w_k, x @ w_v, cache, scale=scale)
+    return (o @ w_o).sum(axis=-3), cache
+
+
+def decode_prefill(params: Params, x: ArrayLike, cache: Any, *, scale: ArrayLike | None = None) -> tuple[Array, Any]:
+    """Fill a cache with the positions of a prompt, x (..., n, d): one `decode_step` after another.
+
+    The kernel is `decoding.prefill`, all positions at once.
+    """
+    x, y = float64(x), []
+    for t in range(x.shape[-2]):
+        o, cache = decode_step(params, x[..., t : t + 1, :], cache, scale=scale)
+        y.append(o)
+    return np.concatenate(y, axis=-2), cache
