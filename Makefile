@@ -4,6 +4,7 @@
 
 PYTHON ?= python3# the interpreter of .venv; make book PYTHON=python3.12
 JOBS ?= 2# test processes
+KEEP_GOING ?=# make book KEEP_GOING=1: a chapter that fails becomes a page that says so
 PORT ?= 8000# where `make serve` listens; another free port if this one is taken
 SUITE ?= exact# what `make bench` times: a file of attnlib/data/
 BENCH ?=# further arguments of benchmarks/run.py or table.py
@@ -19,7 +20,7 @@ help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: .venv/.attnlib ## execute every chapter, build the pages in _build/html
-	.venv/bin/python tools/build.py
+	.venv/bin/python tools/build.py $(if $(KEEP_GOING),--keep-going)
 
 test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (about half an hour on 2 cores)
 	@echo "== the library on the oldest versions it promises (locks/oldest.txt)"

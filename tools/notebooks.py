@@ -21,16 +21,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import myst
 import nbformat
-import yaml
 from jupyter_cache import get_cache
 from labels import Labels, find, read_labels
 from myst import Context, ConversionError
-from myst_nb.core.read import is_myst_markdown_notebook, read_myst_markdown_notebook
 from myst_nb.core.variables import format_plain_text
 from myst_nb.ext.glue import extract_glue_data_cell
-from myst_parser.config.main import MdParserConfig
 from pybtex.database import Person, parse_file
 from repository import Repository, read_documents, read_repository, twin_path
+from sources import read_extensions, read_notebook, read_settings
 
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -51,18 +49,14 @@ class Book:
 
 def read_book(root: Path) -> Book:
     """Read _config.yml and _toc.yml in `root`."""
-    parse = yaml.safe_load((root / "_config.yml").read_text("utf8")).get("parse") or {}
-    extensions = parse.get("myst_enable_extensions", ["colon_fence", "dollarmath", "tasklist"])
-    return Book(root, read_repository(root), tuple(read_documents(root)), tuple(extensions))
+    return Book(root, read_repository(root), tuple(read_documents(root)), read_extensions(read_settings(root)))
 
 
 def read_chapter(path: Path, extensions: tuple[str, ...]) -> nbformat.NotebookNode | None:
     """A chapter as the notebook that the build executes; None for a page without a twin."""
-    text = path.read_text("utf8")
-    if not is_myst_markdown_notebook(text):
+    chapter = read_notebook(path, extensions)
+    if chapter is None:
         return None
-    config = MdParserConfig(enable_extensions=set(extensions))
-    chapter = read_myst_markdown_notebook(text, config, add_source_map=True, path=path)
     runs = any(cell.cell_type == "code" for cell in chapter.cells)
     # The status page tells how the book was built; nothing of it is there to see in Colab.
     about_the_build = any("{nb-exec-table}" in cell.source for cell in chapter.cells)

@@ -211,6 +211,28 @@ class ExecutionTable(SphinxPostTransform):
             node.replace_self(_table(["Chapter", "Last run", "Seconds", "Result"], rows))
 
 
+def _mark_failure(app: Sphinx, doctree: nodes.document) -> None:
+    """Say at the top of a page that a cell in it failed, and in the table that its chapter did.
+
+    Such a page exists only where the build was told to keep going. MyST-NB found the chapter in the cache and takes
+    it for one that passed.
+    """
+    failed = [block for block in doctree.findall(nodes.literal_block) if "traceback" in block["classes"]]
+    title = doctree.next_node(nodes.title)
+    if not failed or title is None:
+        return
+    failed[0]["ids"].append("failed-cell")
+    said = nodes.paragraph("", "A cell of this chapter failed, and what comes after it was not run. ")
+    said += nodes.reference("", "The traceback", internal=True, refid="failed-cell")
+    said += nodes.Text(" stands below that cell.")
+    notice = nodes.admonition(
+        "", nodes.title("", "This page is not whole"), said, classes=["danger", "failed-chapter"]
+    )
+    title.parent.insert(title.parent.index(title) + 1, notice)
+    if ran := NbMetadataCollector.get_exec_data(app.env, app.env.docname):
+        ran["succeeded"] = False
+
+
 def _execution_row(transform: SphinxPostTransform, name: str, ran: ExecutionResult) -> list[nodes.Node]:
     document, builder = transform.env.docname, transform.app.builder
     title = nodes.reference("", "", internal=True, refuri=builder.get_relative_uri(document, name))
@@ -304,6 +326,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_post_transform(FormulaAndPoint)
     app.add_post_transform(SingleLines)
     app.add_post_transform(ExecutionTable)
+    app.connect("doctree-read", _mark_failure)
     app.connect("html-page-context", _name_sidebar, priority=900)  # after the theme has put its function there
     app.add_css_file("book.css", priority=900)  # last, to win over sheets of equal weight
     app.add_js_file("book.js", loading_method="defer")
