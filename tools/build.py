@@ -1,6 +1,6 @@
 """Build the book: execute the chapters, render and check the pages, publish them to `_build/html`.
 
-    python tools/build.py [--force] [--keep-going] [BOOK]
+    python -m tools.build [--force] [--keep-going] [BOOK]
 
 Pages are always rendered from scratch: Sphinx does not re-read a page that it has kept, so a warning
 in it would be reported once and then never again, and a failed build would turn green by itself. What
@@ -30,9 +30,9 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-import check_pages
-from execute import Failure, execute, read_chapters, shown, versions
+from tools import check_pages
+from tools.execute import Failure, execute, read_chapters, shown, versions
+from tools.files import ROOT
 
 # What a page is made from. The library is in it: cells may stay as they are while what they compute changes.
 LIBRARY = ("attnlib/**/*", "requirements.txt")
@@ -269,7 +269,7 @@ def build(book: Path, *, force: bool = False, keep_going: bool = False) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("book", nargs="?", type=Path, default=Path(__file__).resolve().parent.parent)
+    parser.add_argument("book", nargs="?", type=Path, default=ROOT)
     parser.add_argument("--force", action="store_true", help="render even if nothing has changed")
     parser.add_argument("--keep-going", action="store_true", help="make pages of chapters that failed, too")
     options = parser.parse_args(argv)

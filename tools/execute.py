@@ -24,8 +24,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
-from repository import read_documents
-from sources import read_extensions, read_notebook, read_settings
+
+from tools.files import read_documents, read_extensions, read_notebook, read_settings
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -90,7 +90,7 @@ def execute(book: Path, chapters: list[Chapter], cache: Any) -> list[Failure]:
 
     with asyncio.Runner() as runner:
         # nbclient would take Ctrl-C for itself, end the one kernel it thinks of, and let the build go on.
-        runner.get_loop().add_signal_handler = _refuse  # type: ignore[method-assign]
+        runner.get_loop().add_signal_handler = _refuse  # type: ignore[assignment, method-assign]
         failures = [failure for failure in runner.run(run_all()) if failure]
     executed = len(waiting) - len(failures)
     print(f"executed {executed or 'no'} chapter(s); {len(chapters) - len(waiting)} came from the cache", flush=True)

@@ -1,6 +1,6 @@
 """Make the notebooks of the book: one clean .ipynb in notebooks/ for each chapter that runs code.
 
-python tools/notebooks.py [--check] [--book DIR] [CHAPTER …]
+python -m tools.notebooks [--check] [--book DIR] [CHAPTER …]
 
 Needs a built book: numbers of theorems and figures come from its pages, glued values from its executed
 chapters.
@@ -18,17 +18,17 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-import myst
 import nbformat
 from jupyter_cache import get_cache
-from labels import Labels, find, read_labels
-from myst import Context, ConversionError
 from myst_nb.core.variables import format_plain_text
 from myst_nb.ext.glue import extract_glue_data_cell
 from pybtex.database import Person, parse_file
-from repository import Repository, read_documents, read_repository, twin_path
-from sources import read_extensions, read_notebook, read_settings
+
+from tools import myst
+from tools.files import ROOT, read_documents, read_extensions, read_notebook, read_settings, save
+from tools.labels import Labels, find, read_labels
+from tools.myst import Context, ConversionError
+from tools.repository import Repository, read_repository, twin_path
 
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -120,7 +120,8 @@ def convert(chapter: nbformat.NotebookNode, ctx: Context) -> nbformat.NotebookNo
     cells += rest
     for index, cell in enumerate(cells):
         cell.id = hashlib.sha256(f"{ctx.doc}:{index}".encode()).hexdigest()[:12]
-    return nbformat.v4.new_notebook(cells=cells, metadata=KERNEL)
+    notebook: nbformat.NotebookNode = nbformat.v4.new_notebook(cells=cells, metadata=KERNEL)
+    return notebook
 
 
 def links(ctx: Context) -> str:
@@ -207,11 +208,13 @@ def code(cell: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.Noteboo
 
 
 def _markdown(source: str) -> nbformat.NotebookNode:
-    return nbformat.v4.new_markdown_cell(source)
+    cell: nbformat.NotebookNode = nbformat.v4.new_markdown_cell(source)
+    return cell
 
 
 def _code(source: str, metadata: dict[str, Any] | None = None) -> nbformat.NotebookNode:
-    return nbformat.v4.new_code_cell(source.strip("\n"), metadata=metadata or {})
+    cell: nbformat.NotebookNode = nbformat.v4.new_code_cell(source.strip("\n"), metadata=metadata or {})
+    return cell
 
 
 # Files ------------------------------------------------------------
@@ -260,7 +263,7 @@ def make_twin(book: Book, doc: str, labels: Labels, glued: Callable[[str, str], 
 def write(notebook: nbformat.NotebookNode) -> str:
     """The bytes of a notebook, the same for the same cells on every machine."""
     nbformat.validate(notebook)
-    return nbformat.writes(notebook).rstrip("\n") + "\n"
+    return str(nbformat.writes(notebook)).rstrip("\n") + "\n"
 
 
 def problems(book: Book, chapters: Iterable[str] = ()) -> list[str]:
@@ -283,19 +286,11 @@ def orphans(book: Book) -> list[str]:
     return [path for path in here if path not in paths]
 
 
-def save(path: Path, text: str) -> None:
-    """Write beside, then rename: a notebook is whole or it is the old one."""
-    path.parent.mkdir(exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, "utf8")
-    beside.replace(path)
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="memory or chapters/memory")
     parser.add_argument("--check", action="store_true", help="write nothing; fail on a stale notebook")
-    parser.add_argument("--book", type=Path, default=Path(__file__).parents[1], help="the folder with _config.yml")
+    parser.add_argument("--book", type=Path, default=ROOT, help="the folder with _config.yml")
     options = parser.parse_args(arguments)
     try:
         book = read_book(options.book)
@@ -307,6 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             return 1 if found else 0
         for path, text in make_twins(book, options.chapters).items():
+            (book.root / path).parent.mkdir(exist_ok=True)
             save(book.root / path, text)
             print(path)
         if lost := orphans(book):

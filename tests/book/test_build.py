@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -14,11 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 
 import psutil
 import pytest
 from bs4 import BeautifulSoup, Tag
+
+from tools import check_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,15 +67,6 @@ def cell(code: str) -> str:
     return f"\n```{{code-cell}} ipython3\n{code}\n```\n"
 
 
-def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def write_book(book: Path) -> Path:
     """Write a book of two pages with this repository's own configuration, tools and assets."""
     for name in ("_config.yml", "pyproject.toml", "requirements.txt"):
@@ -94,7 +85,8 @@ def write_book(book: Path) -> Path:
 
 def start(book: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(book / "tools" / "build.py"), *arguments],
+        [sys.executable, "-m", "tools.build", *arguments],
+        cwd=book,
         env={**os.environ, "RUNS": str(book / "runs")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -356,7 +348,8 @@ def test_two_builds_at_once_wait_for_each_other(source: Path, good: Path, tmp_pa
 
 def test_a_folder_that_is_no_book_is_refused(tmp_path: Path) -> None:
     output = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "build.py"), str(tmp_path)],
+        [sys.executable, "-m", "tools.build", str(tmp_path)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -450,7 +443,7 @@ def test_a_chapter_that_failed_is_tried_again_until_it_is_mended(two: Path) -> N
             assert tree(html) == before  # the last whole book stays, unless asked otherwise
         else:
             failed_page(two)
-            assert any("a cell failed" in problem for problem in tool("check_pages").check(two, html))
+            assert any("a cell failed" in problem for problem in check_pages.check(two, html))
     (two / "chapters" / "one.md").write_text(fine)
     status, output = build(two)
     assert status == 0, output
@@ -600,14 +593,14 @@ SPOILED = {
 def test_check_pages_finds(book: Path, name: str) -> None:
     old, new, message = SPOILED[name]
     edit(book / "_build" / "html" / "chapters" / "one.html", old, new)
-    problems = tool("check_pages").check(book, book / "_build" / "html")
+    problems = check_pages.check(book, book / "_build" / "html")
     assert problems
     assert all(problem.startswith("chapters/one.html: ") for problem in problems)
     assert any(message in problem for problem in problems)
 
 
 def test_check_pages_accepts_what_is_fine(good: Path) -> None:
-    assert tool("check_pages").check(good, good / "_build" / "html") == []
+    assert check_pages.check(good, good / "_build" / "html") == []
 
 
 @pytest.mark.parametrize(
@@ -625,7 +618,7 @@ def test_a_page_missing_from_the_output_is_red(
     book: Path, spoil: Callable[[Path], object], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(book / "_build" / "html" / "chapters" / "one.html")
-    assert tool("check_pages").main(["--book", str(book)]) == 1
+    assert check_pages.main(["--book", str(book)]) == 1
     error = capsys.readouterr().err
     assert "chapters/one.html" in error
     assert message in error
@@ -635,12 +628,12 @@ def test_check_pages_looks_into_style_sheets(book: Path) -> None:
     (book / "_build" / "html" / "_static" / "x.css").write_text(
         "/* url(https://a.org) */ @import 'https://example.org/y.css';"
     )
-    problems = tool("check_pages").check(book, book / "_build" / "html")
+    problems = check_pages.check(book, book / "_build" / "html")
     assert problems == ["_static/x.css: loads from another host: https://example.org/y.css"]
 
 
 def test_the_book_itself(html: Path, root: Path) -> None:
-    assert tool("check_pages").check(root, html) == []
+    assert check_pages.check(root, html) == []
 
 
 def test_pages_say_nothing_of_the_day_and_lead_to_no_empty_index(good: Path) -> None:

@@ -63,7 +63,7 @@ def _dropdown(node: nodes.Element) -> details_box:
     # A link inside what opens the box would be a control inside a control.
     text = [child.children if isinstance(child, nodes.reference) else [child] for child in title.children]
     classes = [name for name in node["classes"] if name not in ("dropdown", "toggle")]
-    box = details_box(ids=node["ids"], classes=[*classes, "dropdown-box"])
+    box: details_box = details_box(ids=node["ids"], classes=[*classes, "dropdown-box"])
     box += details_title("", "", *(child for group in text for child in group))
     box += content
     return box
@@ -100,7 +100,7 @@ class MathsInReferences(SphinxPostTransform):
                     self.env.get_domain("math").data["has_equations"][self.env.docname] = True
 
 
-@template
+@template  # type: ignore[untyped-decorator]
 def _names(children: Any, context: dict[str, Any], role: str) -> Any:
     """Template of pybtex: the persons of a role, "et al." for those that the entry leaves out."""
     persons = context["entry"].persons.get(role)
@@ -171,11 +171,11 @@ class FormulaAndPoint(SphinxPostTransform):
                 continue
             box = nodes.inline(classes=["unbroken"])
             formula.parent.replace(formula, box)
-            if opening:
+            if before is not None and opening:
                 box += nodes.Text(opening[0])
                 box.parent.replace(before, nodes.Text(before[: opening.start()]))
             box += formula
-            if closing:
+            if after is not None and closing:
                 box += nodes.Text(closing[0])
                 box.parent.replace(after, nodes.Text(after[closing.end() :]))
 
