@@ -6,7 +6,8 @@
 PYTHON ?=# another interpreter of .venv; make book PYTHON=python3.12
 VERSIONS = 3.14 3.13 3.12 3.11
 JOBS ?= 2# test processes
-PORT ?= 8000# where `make serve` listens; another free port if this one is taken
+KEEP_GOING ?=# make book KEEP_GOING=1: a chapter that fails becomes a page that says so
+PORT ?= 8000# where `make serve` listens; 0 takes any free port
 SUITE ?= exact# what `make bench` times: a file of attnlib/book/data/
 BENCH ?=# further arguments of benchmarks/run.py or table.py
 PIP = bin/python -m pip --disable-pip-version-check --quiet install
@@ -21,7 +22,7 @@ help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: .venv/.attnlib ## execute every chapter, build the pages in _build/html
-	.venv/bin/python tools/build.py
+	.venv/bin/python -m tools.build $(if $(KEEP_GOING),--keep-going)
 
 test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (about half an hour on 2 cores)
 	@echo "== the library on the oldest versions it promises (locks/oldest.txt)"
@@ -43,20 +44,20 @@ test-library: .venv/.attnlib ## run the tests of attnlib alone
 	.venv/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
 
 serve: book ## build, then serve the book on this machine
-	.venv/bin/python tools/serve.py --port $(PORT)
+	.venv/bin/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
 notebooks: book ## regenerate notebooks/ from the chapters
-	.venv/bin/python tools/notebooks.py
+	.venv/bin/python -m tools.notebooks
 
 lint: .venv/.attnlib ## style, types, and numbers in prose that no cell has computed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/python tools/format_cells.py --check chapters/*.md
-	.venv/bin/python tools/lint_numbers.py chapters/*.md index.md README.md
+	.venv/bin/python -m tools.format_cells --check chapters/*.md
+	.venv/bin/python -m tools.lint_numbers chapters/*.md index.md README.md
 
 linkcheck: .venv/.attnlib ## ask every address in the book whether it answers (needs the network)
-	.venv/bin/python tools/linkcheck.py
+	.venv/bin/python -m tools.linkcheck
 
 bench: .venv-bench/.attnlib ## time attention beside its peers, write attnlib/book/data/ (half an hour, BENCH=--quick: minutes)
 	.venv-bench/bin/python benchmarks/run.py $(SUITE) $(BENCH)

@@ -1,12 +1,17 @@
 """Build the book: execute the chapters, render and check the pages, publish them to `_build/html`.
 
-    python tools/build.py [--force] [BOOK]
+    python -m tools.build [--force] [--keep-going] [BOOK]
 
 Pages are always rendered from scratch: Sphinx does not re-read a page that it has kept, so a warning
 in it would be reported once and then never again, and a failed build would turn green by itself. What
 is dear is executing the cells, and that is kept in `_build/.jupyter_cache`, keyed by the cells' source.
+A chapter that fails is not kept; the others run nevertheless, and are.
 Hence, without any bookkeeping between runs: a failed build stays failed; a killed build leaves nothing
 behind that the next one uses; readers of `_build/html` see the last good book or the new one, no half.
+
+With `--keep-going` a failed chapter becomes a page, too, with the traceback in its place and a notice at its top.
+Such a book is published for its writer to look at, never as up to date: it has no mark, so the next build tries
+the failed chapters again; it does not pass `check_pages`, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -14,21 +19,20 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
-import io
 import json
 import os
-import re
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-import check_pages
+from tools import check_pages
+from tools.execute import Failure, execute, read_chapters, shown, versions
+from tools.files import ROOT
 
 # What a page is made from. The library is in it: cells may stay as they are while what they compute changes.
 LIBRARY = ("attnlib/**/*", "requirements.txt")
@@ -77,7 +81,8 @@ def open_cache(path: Path, library: str) -> Any:
     """Return the cache of executed chapters without what cannot be trusted.
 
     Dropped are: all of it when the library, the lock file or Python has changed or the database is
-    unreadable; entries whose notebook is missing or cut short, as a build that was killed leaves them.
+    unreadable; what a build that was killed leaves: entries whose notebook is missing or cut short, and those of
+    chapters that failed.
     """
     from jupyter_cache import get_cache
 
@@ -104,6 +109,9 @@ def open_cache(path: Path, library: str) -> Any:
             shutil.rmtree(notebook.parent, ignore_errors=True)
             cache.db.dispose()
             _forget(cache, record.pk)
+            continue
+        if (record.data or {}).get("failed"):
+            cache.remove_cache(record.pk)
     return cache
 
 
@@ -112,26 +120,6 @@ def _forget(cache: Any, pk: int) -> None:
     from jupyter_cache.cache.db import NbCacheRecord
 
     NbCacheRecord.remove_records([pk], cache.db)
-
-
-class Progress(io.TextIOBase):
-    """Keeps what Jupyter Book prints in a log, and says on the terminal which chapter is being executed.
-
-    Its own messages point to the pages at a place they are moved away from.
-    """
-
-    def __init__(self, book: Path, log: io.TextIOBase) -> None:
-        self.book, self.log, self.terminal = book, log, sys.stdout
-
-    def write(self, text: str) -> int:
-        """Log the text; announce a chapter if it names one."""
-        for name in re.findall(r"(\S+?):? Executing notebook", text):
-            print(
-                f"executing {os.path.relpath(name.removesuffix(':'), self.book)}",
-                file=self.terminal,
-                flush=True,
-            )
-        return self.log.write(text)
 
 
 def render(book: Path, work: Path) -> bool:
@@ -146,7 +134,7 @@ def render(book: Path, work: Path) -> bool:
         # In this process, not in a child: a child would go on writing after the parent has been killed.
         with (
             (book / "_build" / "build.log").open("w", encoding="utf8") as log,
-            redirect_stdout(Progress(book, log)),
+            redirect_stdout(log),  # its own messages point to pages at a place they are moved away from
         ):
             main(args=arguments, standalone_mode=False)
     except SystemExit as end:
@@ -187,6 +175,13 @@ def swap(new: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def publish(book: Path, new: Path) -> None:
+    """Let `_build/html` be the pages in `new`, and nothing of them remain anywhere else."""
+    (new / ".nojekyll").touch()  # GitHub Pages would otherwise drop every folder that starts with an underscore
+    swap(new, book / "_build" / "html")
+    shutil.rmtree(book / "_build" / "work", ignore_errors=True)
+
+
 def recover(final: Path) -> None:
     """Bring the previous book back if a build was killed between the two renames of `swap`."""
     old = final.with_name(final.name + ".old")
@@ -206,19 +201,20 @@ def isolate_kernels(book: Path) -> None:
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # silences a debugger nobody asked for
 
 
-def report(book: Path, cache: Any, since: datetime) -> None:
-    """Print which chapters were executed by this build, and how long each took."""
-    ran = [record for record in cache.list_cache_records() if record.created.replace(tzinfo=UTC) >= since]
-    for record in sorted(ran, key=lambda record: record.created):
-        name = os.path.relpath(record.uri, book)
-        print(f"executed {name} in {record.data.get('execution_seconds', 0):.1f} s")
-    print(f"executed {len(ran) or 'no'} chapter(s); all others came from the cache")
+def explain(failures: list[Failure], chapters: int) -> None:
+    """Print the tracebacks, and last of all the cell, the error, the versions, and that the rest is fine."""
+    for failure in failures:
+        print(f"\n{failure.where}\n{failure.traceback}\n", file=sys.stderr)
+    for failure in failures:
+        print(f"build: {failure}", file=sys.stderr)
+    rest = chapters - len(failures)
+    others = f"the other {rest} chapter(s) ran without an error" if rest else "no other chapter holds cells"
+    print(f"build: the book is not whole ({versions()}); {others}", file=sys.stderr)
 
 
-def build(book: Path, *, force: bool = False) -> int:
+def build(book: Path, *, force: bool = False, keep_going: bool = False) -> int:
     """Build the book in `book`; return the exit code."""
     began = time.monotonic()
-    since = datetime.now(UTC)
     html, work = book / "_build" / "html", book / "_build" / "work"
     recover(html)
     shutil.rmtree(work, ignore_errors=True)
@@ -231,11 +227,25 @@ def build(book: Path, *, force: bool = False) -> int:
 
     library = digest(book, LIBRARY)
     cache = open_cache(book / "_build" / ".jupyter_cache", library)
-    fine = render(book, work)
+    chapters = read_chapters(book)
+    failures = execute(book, chapters, cache)
+    fine = False
+    if keep_going or not failures:
+        with shown(cache, failures):
+            fine = render(book, work)
     if digest(book, LIBRARY) != library:  # edited meanwhile: nobody knows which chapter saw what
         (cache.path / "library.sha256").unlink()
     new = work / "_build" / "html"
-    report(book, cache, since)
+    if failures:
+        if keep_going and not check_pages.missing_pages(book, new):
+            offer_notebooks(book, new)
+            publish(book, new)
+            print(f"built {html / 'index.html'} with the traceback in each page that failed", flush=True)
+        else:
+            hint = "" if keep_going else "; `make book KEEP_GOING=1` builds the others and marks what failed"
+            print(f"build: the previous pages, if any, are untouched{hint}", file=sys.stderr)
+        explain(failures, len(chapters))
+        return 1
     if not fine:
         print(
             "build: failed; the messages above say where. The previous pages, if any, are untouched.",
@@ -252,26 +262,29 @@ def build(book: Path, *, force: bool = False) -> int:
         )
         return 1
     (new / ".sources.sha256").write_text(sources)
-    (new / ".nojekyll").touch()  # GitHub Pages would otherwise drop every folder that starts with an underscore
-    swap(new, html)
-    shutil.rmtree(work, ignore_errors=True)
+    publish(book, new)
     print(f"built {html / 'index.html'} in {time.monotonic() - began:.0f} s")
     return 0
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("book", nargs="?", type=Path, default=Path(__file__).resolve().parent.parent)
+    parser.add_argument("book", nargs="?", type=Path, default=ROOT)
     parser.add_argument("--force", action="store_true", help="render even if nothing has changed")
+    parser.add_argument("--keep-going", action="store_true", help="make pages of chapters that failed, too")
     options = parser.parse_args(argv)
     book = options.book.resolve()
     if not (book / "_toc.yml").is_file():
         print(f"build: {book} is not a book: it has no _toc.yml", file=sys.stderr)
         return 2
     os.chdir(book)  # Jupyter Book reads the cache's path relative to the working directory
-    with only_build(book):
-        isolate_kernels(book)
-        return build(book, force=options.force)
+    try:
+        with only_build(book):
+            isolate_kernels(book)
+            return build(book, force=options.force, keep_going=options.keep_going)
+    except KeyboardInterrupt:
+        print("build: interrupted; what was executed is kept", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

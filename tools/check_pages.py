@@ -1,6 +1,6 @@
 """Check built pages: nothing missing, nothing broken, nothing fetched from another host.
 
-    python tools/check_pages.py [HTML] [--book BOOK]
+    python -m tools.check_pages [HTML] [--book BOOK]
 
 Prints one line per problem and exits with 1 if there is any.
 """
@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import yaml
 from bs4 import BeautifulSoup, Tag
+
+from tools.files import ROOT, read_documents
 
 # Elements that make the browser load something by themselves, with the attributes that say what. A link that
 # a reader follows (`<a href>`) may lead anywhere.
@@ -44,27 +45,10 @@ ROLE = re.compile(r"\{[a-zA-Z][\w:.+-]*\}`")
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
 
-def pages(book: Path) -> list[str]:
-    """Return the names (without suffix) of all pages in `_toc.yml`, root first."""
-    toc = yaml.safe_load((book / "_toc.yml").read_text(encoding="utf8"))
-
-    def files(entry: object) -> Iterator[str]:
-        if isinstance(entry, dict):
-            if "file" in entry:
-                yield entry["file"]
-            for value in entry.values():
-                yield from files(value)
-        elif isinstance(entry, list):
-            for item in entry:
-                yield from files(item)
-
-    return [re.sub(r"\.(md|rst|ipynb)$", "", name) for name in [toc["root"], *files(toc)]]
-
-
 def missing_pages(book: Path, html: Path) -> list[str]:
     """Return a problem for each page of the table of contents that is not there or holds nothing."""
     problems = []
-    for name in pages(book):
+    for name in read_documents(book):
         file = html / f"{name}.html"
         if not file.is_file():
             problems.append(f"{name}.html: listed in _toc.yml and not built")
@@ -152,7 +136,7 @@ def link_problems(soup: BeautifulSoup, file: Path, html: Path) -> Iterator[str]:
 def check(book: Path, html: Path) -> list[str]:
     """Return one line per problem of the pages in `html`, built from the book in `book`."""
     problems = missing_pages(book, html)
-    for name in pages(book):
+    for name in read_documents(book):
         file = html / f"{name}.html"
         if not file.is_file() or not file.stat().st_size:
             continue
@@ -174,12 +158,15 @@ def check(book: Path, html: Path) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("html", nargs="?", type=Path)
-    parser.add_argument("--book", type=Path, default=Path(__file__).resolve().parent.parent)
+    parser.add_argument("--book", type=Path, default=ROOT)
     options = parser.parse_args(argv)
     html = options.html or options.book / "_build" / "html"
     problems = check(options.book, html)
-    print("\n".join(problems), file=sys.stderr) if problems else print(f"{len(pages(options.book))} pages are fine")
-    return 1 if problems else 0
+    if problems:
+        print("\n".join(problems), file=sys.stderr)
+        return 1
+    print(f"{len(read_documents(options.book))} pages are fine")
+    return 0
 
 
 if __name__ == "__main__":

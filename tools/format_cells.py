@@ -1,15 +1,16 @@
 """Format the code cells of chapters with ruff, in lines that fit the page's column.
 
-`python tools/format_cells.py chapters/*.md` rewrites them; with `--check` it reports those that would change.
+`python -m tools.format_cells chapters/*.md` rewrites them; with `--check` it reports those that would change.
 Lines that stay too long, strings and comments, are reported either way.
 """
 
 import argparse
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from tools.files import save
 
 COLUMNS = 76  # what the text column of a page shows without scrolling
 CELL = re.compile(
@@ -63,11 +64,9 @@ def main() -> int:
         if new == source:
             continue
         if options.check:
-            problems.append(f"{path}: code cells are not formatted: run `python tools/format_cells.py {path}`")
+            problems.append(f"{path}: code cells are not formatted: run `python -m tools.format_cells {path}`")
         else:
-            beside = path.with_suffix(".md.new")
-            beside.write_text(new)
-            os.replace(beside, path)
+            save(path, new)
     print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
     return 1 if problems else 0
 

@@ -1,53 +1,43 @@
 """Ask every address in the book whether it answers; execute nothing, touch nothing of the built book.
 
-python tools/linkcheck.py
+python -m tools.linkcheck
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
-from pathlib import Path
-from typing import Any
 
-import yaml
+from jupyter_book.sphinx import build_sphinx
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.files import ROOT
 
-
-def settings_for_links(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the book's settings with execution off, and paths that hold wherever the file lies."""
-    sphinx = settings["sphinx"]
-    return {
-        **settings,
-        "execute": {**settings["execute"], "execute_notebooks": "off"},
-        "sphinx": {
-            **sphinx,
-            "local_extensions": {name: str(ROOT / path) for name, path in sphinx["local_extensions"].items()},
-            # Anchors are often made by scripts; a slow server deserves a second try.
-            "config": {
-                **sphinx["config"],
-                "linkcheck_anchors": False,
-                "linkcheck_timeout": 20,
-                "linkcheck_retries": 2,
-            },
-        },
-    }
+# Anchors are often made by scripts; a slow server deserves a second try.
+SETTINGS = {
+    "nb_execution_mode": "off",
+    "linkcheck_anchors": False,
+    "linkcheck_timeout": 20,
+    "linkcheck_retries": 2,
+}
 
 
 def main() -> int:
+    os.chdir(ROOT)
     work = ROOT / "_build" / "linkcheck"
-    work.mkdir(parents=True, exist_ok=True)
-    config = work / "_config.yml"
-    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
-    config.write_text(yaml.safe_dump(settings_for_links(settings), sort_keys=False), encoding="utf8")
-    results = work / "_build" / "html" / "output.json"
+    results = work / "output.json"
     results.unlink(missing_ok=True)
-    # The program beside this Python: Jupyter Book cannot be run as a module.
-    program = Path(sys.executable).parent / "jupyter-book"
-    options = ["--config", str(config), "--path-output", str(work), "--builder", "linkcheck", "--all", "-q"]
-    subprocess.run([str(program), "build", str(ROOT), *options], cwd=ROOT, check=False)
+    # What does not answer is in the results, and warnings are the business of `make book`.
+    build_sphinx(
+        str(ROOT),
+        str(work),
+        noconfig=True,
+        path_config=str(ROOT / "_config.yml"),
+        confoverrides={**SETTINGS, "external_toc_path": str(ROOT / "_toc.yml"), "latex_individualpages": False},
+        builder="linkcheck",
+        freshenv=True,
+        really_quiet=True,
+    )
     if not results.exists():
         print("linkcheck: the builder wrote no results; see its messages above", file=sys.stderr)
         return 2

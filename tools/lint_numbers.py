@@ -1,6 +1,6 @@
 """Report digits in prose that look measured or computed and are neither glued nor cited.
 
-python tools/lint_numbers.py FILE …
+python -m tools.lint_numbers FILE …
 
 Such a number is right on the day it is typed and nobody notices when it stops being so. Glue it from a cell,
 cite its source in the same sentence, or say above the paragraph why it may stand:
@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
 from markdown_it.tree import SyntaxTreeNode
-from myst import make_parser, read_directive
+
+from tools.myst import make_parser, read_directive
 
 SYNTAX = ["amsmath", "attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath", "tasklist"]
 # Not prose: listings, cells, and what only the builder reads.

@@ -7,26 +7,24 @@ error that names file, line and construct, so that no raw directive or role can 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from posixpath import normpath
 from typing import Any, NoReturn
 
 from docutils.nodes import make_id
 from docutils.parsers.rst import Directive
-from labels import Labels, Target, find
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.tree import SyntaxTreeNode
 from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.directives import parse_directive_text
 from myst_parser.parsers.mdit import create_md_parser
-from repository import Repository
 
-sys.path.append(str(Path(__file__).parent / "ext"))
-from quiz import QuizError, letter, parse_quiz
+from tools.ext.quiz import QuizError, letter, parse_quiz
+from tools.labels import Labels, Target, find
+from tools.repository import Repository
 
 ADMONITIONS = (
     *("attention", "caution", "danger", "error", "hint", "important", "note", "seealso", "tip", "warning"),

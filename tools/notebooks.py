@@ -1,6 +1,6 @@
 """Make the notebooks of the book: one clean .ipynb in notebooks/ for each chapter that runs code.
 
-python tools/notebooks.py [--check] [--book DIR] [CHAPTER …]
+python -m tools.notebooks [--check] [--book DIR] [CHAPTER …]
 
 Needs a built book: numbers of theorems and figures come from its pages, glued values from its executed
 chapters.
@@ -18,19 +18,17 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-import myst
 import nbformat
-import yaml
 from jupyter_cache import get_cache
-from labels import Labels, find, read_labels
-from myst import Context, ConversionError
-from myst_nb.core.read import is_myst_markdown_notebook, read_myst_markdown_notebook
 from myst_nb.core.variables import format_plain_text
 from myst_nb.ext.glue import extract_glue_data_cell
-from myst_parser.config.main import MdParserConfig
 from pybtex.database import Person, parse_file
-from repository import Repository, read_documents, read_repository, twin_path
+
+from tools import myst
+from tools.files import ROOT, read_documents, read_extensions, read_notebook, read_settings, save
+from tools.labels import Labels, find, read_labels
+from tools.myst import Context, ConversionError
+from tools.repository import Repository, read_repository, twin_path
 
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -51,18 +49,14 @@ class Book:
 
 def read_book(root: Path) -> Book:
     """Read _config.yml and _toc.yml in `root`."""
-    parse = yaml.safe_load((root / "_config.yml").read_text("utf8")).get("parse") or {}
-    extensions = parse.get("myst_enable_extensions", ["colon_fence", "dollarmath", "tasklist"])
-    return Book(root, read_repository(root), tuple(read_documents(root)), tuple(extensions))
+    return Book(root, read_repository(root), tuple(read_documents(root)), read_extensions(read_settings(root)))
 
 
 def read_chapter(path: Path, extensions: tuple[str, ...]) -> nbformat.NotebookNode | None:
     """A chapter as the notebook that the build executes; None for a page without a twin."""
-    text = path.read_text("utf8")
-    if not is_myst_markdown_notebook(text):
+    chapter = read_notebook(path, extensions)
+    if chapter is None:
         return None
-    config = MdParserConfig(enable_extensions=set(extensions))
-    chapter = read_myst_markdown_notebook(text, config, add_source_map=True, path=path)
     runs = any(cell.cell_type == "code" for cell in chapter.cells)
     # The status page tells how the book was built; nothing of it is there to see in Colab.
     about_the_build = any("{nb-exec-table}" in cell.source for cell in chapter.cells)
@@ -126,7 +120,8 @@ def convert(chapter: nbformat.NotebookNode, ctx: Context) -> nbformat.NotebookNo
     cells += rest
     for index, cell in enumerate(cells):
         cell.id = hashlib.sha256(f"{ctx.doc}:{index}".encode()).hexdigest()[:12]
-    return nbformat.v4.new_notebook(cells=cells, metadata=KERNEL)
+    notebook: nbformat.NotebookNode = nbformat.v4.new_notebook(cells=cells, metadata=KERNEL)
+    return notebook
 
 
 def links(ctx: Context) -> str:
@@ -213,11 +208,13 @@ def code(cell: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.Noteboo
 
 
 def _markdown(source: str) -> nbformat.NotebookNode:
-    return nbformat.v4.new_markdown_cell(source)
+    cell: nbformat.NotebookNode = nbformat.v4.new_markdown_cell(source)
+    return cell
 
 
 def _code(source: str, metadata: dict[str, Any] | None = None) -> nbformat.NotebookNode:
-    return nbformat.v4.new_code_cell(source.strip("\n"), metadata=metadata or {})
+    cell: nbformat.NotebookNode = nbformat.v4.new_code_cell(source.strip("\n"), metadata=metadata or {})
+    return cell
 
 
 # Files ------------------------------------------------------------
@@ -266,7 +263,7 @@ def make_twin(book: Book, doc: str, labels: Labels, glued: Callable[[str, str], 
 def write(notebook: nbformat.NotebookNode) -> str:
     """The bytes of a notebook, the same for the same cells on every machine."""
     nbformat.validate(notebook)
-    return nbformat.writes(notebook).rstrip("\n") + "\n"
+    return str(nbformat.writes(notebook)).rstrip("\n") + "\n"
 
 
 def problems(book: Book, chapters: Iterable[str] = ()) -> list[str]:
@@ -289,19 +286,11 @@ def orphans(book: Book) -> list[str]:
     return [path for path in here if path not in paths]
 
 
-def save(path: Path, text: str) -> None:
-    """Write beside, then rename: a notebook is whole or it is the old one."""
-    path.parent.mkdir(exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, "utf8")
-    beside.replace(path)
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="memory or chapters/memory")
     parser.add_argument("--check", action="store_true", help="write nothing; fail on a stale notebook")
-    parser.add_argument("--book", type=Path, default=Path(__file__).parents[1], help="the folder with _config.yml")
+    parser.add_argument("--book", type=Path, default=ROOT, help="the folder with _config.yml")
     options = parser.parse_args(arguments)
     try:
         book = read_book(options.book)
@@ -313,6 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             return 1 if found else 0
         for path, text in make_twins(book, options.chapters).items():
+            (book.root / path).parent.mkdir(exist_ok=True)
             save(book.root / path, text)
             print(path)
         if lost := orphans(book):

@@ -1,14 +1,13 @@
-"""Addresses of the book, all derived from `repository` in _config.yml, and the list of its pages."""
+"""Addresses of the book, all derived from `repository` in _config.yml."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
+from tools.files import read_settings
 
 
 @dataclass(frozen=True)
@@ -64,22 +63,5 @@ def make_repository(url: Any, branch: Any) -> Repository:
 
 def read_repository(root: Path) -> Repository:
     """Read `repository` from the _config.yml in `root`."""
-    settings = yaml.safe_load((root / "_config.yml").read_text("utf8")).get("repository") or {}
+    settings = read_settings(root).get("repository") or {}
     return make_repository(settings.get("url"), settings.get("branch"))
-
-
-def read_documents(root: Path) -> list[str]:
-    """Every document of _toc.yml in reading order, without suffix: `index`, `chapters/question`, …."""
-
-    def walk(node: Any) -> Iterator[str]:
-        if isinstance(node, dict):
-            if "root" in node or "file" in node:
-                yield node.get("root") or node["file"]
-            for key in ("parts", "subtrees", "chapters", "sections", "entries"):
-                yield from walk(node.get(key))
-        elif isinstance(node, list):
-            for item in node:
-                yield from walk(item)
-
-    toc = yaml.safe_load((root / "_toc.yml").read_text("utf8"))
-    return [doc.removesuffix(".md") for doc in walk(toc)]

@@ -31,14 +31,14 @@ def copy_sample(book: Path, url: str | None = None, branch: str | None = None) -
 
 def build_sample(book: Path) -> Path:
     """Build a copy of the sample; its pages are in `_build/html`."""
-    done = run(book, "build.py")
+    done = run(book, "build")
     assert done.returncode == 0, done.stdout[-3000:]
     return book
 
 
 def run(book: Path, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run one of the book's own tools; both streams come in `stdout`."""
-    command = [sys.executable, f"tools/{tool}", *arguments]
+    command = [sys.executable, "-m", f"tools.{tool}", *arguments]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
     return subprocess.run(
         command, cwd=book, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

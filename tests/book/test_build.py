@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -11,11 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 
+import psutil
 import pytest
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
+
+from tools import check_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,15 +67,6 @@ def cell(code: str) -> str:
     return f"\n```{{code-cell}} ipython3\n{code}\n```\n"
 
 
-def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def write_book(book: Path) -> Path:
     """Write a book of two pages with this repository's own configuration, tools and assets."""
     for name in ("_config.yml", "pyproject.toml", "requirements.txt"):
@@ -91,7 +85,8 @@ def write_book(book: Path) -> Path:
 
 def start(book: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(book / "tools" / "build.py"), *arguments],
+        [sys.executable, "-m", "tools.build", *arguments],
+        cwd=book,
         env={**os.environ, "RUNS": str(book / "runs")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -353,13 +348,195 @@ def test_two_builds_at_once_wait_for_each_other(source: Path, good: Path, tmp_pa
 
 def test_a_folder_that_is_no_book_is_refused(tmp_path: Path) -> None:
     output = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "build.py"), str(tmp_path)],
+        [sys.executable, "-m", "tools.build", str(tmp_path)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert output.returncode == 2
     assert "_toc.yml" in output.stderr
+
+
+# --- A chapter that fails: by an exception, by taking too long, by taking its kernel with it ------------------------
+
+
+def shorten_timeout(book: Path) -> None:
+    edit(book / "_config.yml", "timeout: 180", "timeout: 3")
+
+
+def nothing(book: Path) -> None: ...
+
+
+# What else the book needs to fail so, the cell, what is said of it.
+FAILURES: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "raises": (nothing, "raise RuntimeError('\\x1b[31mno\\n  way\\x1b[0m')", "RuntimeError: no way"),
+    "takes too long": (shorten_timeout, "import time\n\ntime.sleep(60)", "CellTimeoutError: not done after 3 s"),
+    "kills its kernel": (nothing, "import os\n\nos.kill(os.getpid(), 9)", "DeadKernelError: the process"),
+}
+
+
+@pytest.fixture
+def two(book: Path) -> Path:
+    """The good book with a second chapter, not yet built, that is listed after the first and leaves its own trace."""
+    edit(book / "_toc.yml", "chapters/one\n", "chapters/one\n  - file: chapters/two\n")
+    traces = "import os\nfrom pathlib import Path\n\nPath(os.environ['RUNS']).with_name('two').open('a').write('y')"
+    (book / "chapters" / "two.md").write_text(f"{HEADER}# Another chapter\n\nIt is fine.\n{cell(traces)}")
+    return book
+
+
+def said_last(output: str, book: Path, code: str, error: str) -> None:
+    """The last lines name the cell of the first chapter, its error, the versions, and that the other is fine."""
+    said, summary = output.splitlines()[-2:]
+    line = (book / "chapters" / "one.md").read_text().split(code)[0].count("\n")  # where the cell opens
+    assert said.startswith(f"build: chapters/one.md, code cell 3 (line {line}): {error}"), output
+    assert "the book is not whole" in summary
+    assert f"Python {sys.version.split()[0]}, jax {version('jax')}, numpy {version('numpy')}" in summary
+    assert "the other 1 chapter(s) ran without an error" in summary
+
+
+def failed_page(book: Path) -> Tag:
+    """The page of the first chapter, if the chapter that failed is marked at its top."""
+    soup = BeautifulSoup((book / "_build" / "html" / "chapters" / "one.html").read_text(), "html.parser")
+    notice = soup.select_one("h1 + .admonition.danger")
+    assert notice
+    assert "This page is not whole" in notice.get_text()
+    page = soup.select_one("article")
+    assert page
+    return page
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_build_that_keeps_going_marks_the_page_that_failed(two: Path, kind: str) -> None:
+    prepare, code, error = FAILURES[kind]
+    prepare(two)
+    in_chapter(cell(code) + cell("print('not' + 'reached')") + "\nThe text goes on.\n")(two)
+    status, output = build(two, "--keep-going")
+    assert status == 1, output
+    said_last(output, two, code, error)
+    page = failed_page(two)
+    link = page.select_one(".danger a")
+    assert link
+    traceback = page.select_one(str(link["href"]))
+    assert traceback
+    assert error.split(":")[0] in traceback.get_text()
+    (source,) = (block for block in page.select(".cell_input") if code.splitlines()[-1] in block.get_text())
+    assert source.parent
+    assert traceback in source.parent.select("*")
+    assert "notreached" not in page.get_text()
+    assert "The text goes on." in page.get_text()
+    other = BeautifulSoup((two / "_build" / "html" / "chapters" / "two.html").read_text(), "html.parser")
+    assert "It is fine." in other.get_text()
+    assert not other.select(".danger")
+
+
+def test_a_chapter_that_failed_is_tried_again_until_it_is_mended(two: Path) -> None:
+    html, before = two / "_build" / "html", tree(two / "_build" / "html")
+    fine = (two / "chapters" / "one.md").read_text()
+    in_chapter(cell("1 / 0"))(two)
+    for times, arguments in enumerate(((), ("--keep-going",), ()), 2):
+        status, output = build(two, *arguments)
+        assert status == 1, output
+        said_last(output, two, "1 / 0", "ZeroDivisionError: division by zero")
+        assert runs(two) == times
+        if times == 2:
+            assert tree(html) == before  # the last whole book stays, unless asked otherwise
+        else:
+            failed_page(two)
+            assert any("a cell failed" in problem for problem in check_pages.check(two, html))
+    (two / "chapters" / "one.md").write_text(fine)
+    status, output = build(two)
+    assert status == 0, output
+    assert (two / "two").read_text() == "y"
+    assert "not whole" not in (html / "chapters" / "one.html").read_text()
+
+
+def test_a_build_that_keeps_going_stops_for_what_is_no_failed_chapter(two: Path) -> None:
+    before = tree(two / "_build" / "html")
+    in_chapter("\nSee {ref}`nowhere`.\n")(two)
+    status, output = build(two, "--keep-going")
+    assert status == 1, output
+    assert "nowhere" in output
+    assert tree(two / "_build" / "html") == before
+
+
+def test_two_failed_chapters_are_both_named_and_marked_and_in_the_table(two: Path) -> None:
+    in_chapter(cell("1 / 0"))(two)
+    with (two / "chapters" / "two.md").open("a") as chapter:
+        chapter.write(cell("undefined"))
+    with (two / "index.md").open("a") as index:
+        index.write("\n```{nb-exec-table}\n```\n")
+    status, output = build(two, "--keep-going")
+    assert status == 1, output
+    *_, first, second, summary = output.splitlines()
+    assert "chapters/one.md, code cell 3" in first
+    assert "ZeroDivisionError: division by zero" in first
+    assert "chapters/two.md, code cell 2" in second
+    assert "NameError: name 'undefined' is not defined" in second
+    assert "no other chapter holds cells" in summary
+    failed_page(two)
+    soup = BeautifulSoup((two / "_build" / "html" / "index.html").read_text(), "html.parser")
+    rows = [[cell.get_text(strip=True) for cell in row.select("td")] for row in soup.select("main tbody tr")]
+    assert {row[0]: row[-1] for row in rows} == {"A chapter": "failed", "Another chapter": "failed"}
+
+
+def test_make_book_says_it_in_its_last_three_lines(two: Path) -> None:
+    """Through make itself, which has a last line of its own."""
+    shutil.copy(ROOT / "Makefile", two)
+    python = two / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    for stamp in (".stamp", ".attnlib"):
+        (two / ".venv" / stamp).touch()
+    in_chapter(cell("1 / 0"))(two)
+    for arguments in ((), ("KEEP_GOING=1",)):
+        done = make(two, "book", *arguments, RUNS=str(two / "runs"))
+        assert done.returncode != 0
+        said, versions, _ = done.stderr.splitlines()[-3:]
+        assert "chapters/one.md, code cell 3 (line " in said
+        assert "ZeroDivisionError: division by zero" in said
+        assert f"Python {sys.version.split()[0]}, jax {version('jax')}, numpy {version('numpy')}" in versions
+        assert "the other 1 chapter(s) ran without an error" in versions
+    failed_page(two)
+
+
+def test_a_build_killed_while_it_shows_a_failure_does_not_keep_it(two: Path) -> None:
+    in_chapter(cell("1 / 0"))(two)
+    process = start(two, "--keep-going")
+    deadline = time.monotonic() + 60
+    while not writing(two):
+        assert process.poll() is None, "the build ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    ran = runs(two)
+    status, output = build(two)
+    assert status == 1, output
+    assert "ZeroDivisionError" in output.splitlines()[-2]
+    assert runs(two) == ran + 1
+
+
+def test_an_interrupt_ends_the_build_and_its_kernel(two: Path) -> None:
+    in_chapter(
+        cell("import os, time\n\nopen(os.environ['RUNS'] + '.pid', 'w').write(str(os.getpid()))\ntime.sleep(99)")
+    )(two)
+    process = start(two)
+    pid = two / "runs.pid"
+    deadline = time.monotonic() + 60
+    while not (pid.exists() and pid.read_text()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    assert "build: interrupted; what was executed is kept" in output.splitlines()
+    assert "failed" not in output.split("build: interrupted")[0]
+    assert not (two / "two").exists()
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(int(pid.read_text())).wait(10)
 
 
 # --- tools/check_pages.py on pages that were spoiled after the build ---------------------------------------
@@ -416,14 +593,14 @@ SPOILED = {
 def test_check_pages_finds(book: Path, name: str) -> None:
     old, new, message = SPOILED[name]
     edit(book / "_build" / "html" / "chapters" / "one.html", old, new)
-    problems = tool("check_pages").check(book, book / "_build" / "html")
+    problems = check_pages.check(book, book / "_build" / "html")
     assert problems
     assert all(problem.startswith("chapters/one.html: ") for problem in problems)
     assert any(message in problem for problem in problems)
 
 
 def test_check_pages_accepts_what_is_fine(good: Path) -> None:
-    assert tool("check_pages").check(good, good / "_build" / "html") == []
+    assert check_pages.check(good, good / "_build" / "html") == []
 
 
 @pytest.mark.parametrize(
@@ -441,7 +618,7 @@ def test_a_page_missing_from_the_output_is_red(
     book: Path, spoil: Callable[[Path], object], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(book / "_build" / "html" / "chapters" / "one.html")
-    assert tool("check_pages").main(["--book", str(book)]) == 1
+    assert check_pages.main(["--book", str(book)]) == 1
     error = capsys.readouterr().err
     assert "chapters/one.html" in error
     assert message in error
@@ -451,12 +628,12 @@ def test_check_pages_looks_into_style_sheets(book: Path) -> None:
     (book / "_build" / "html" / "_static" / "x.css").write_text(
         "/* url(https://a.org) */ @import 'https://example.org/y.css';"
     )
-    problems = tool("check_pages").check(book, book / "_build" / "html")
+    problems = check_pages.check(book, book / "_build" / "html")
     assert problems == ["_static/x.css: loads from another host: https://example.org/y.css"]
 
 
 def test_the_book_itself(html: Path, root: Path) -> None:
-    assert tool("check_pages").check(root, html) == []
+    assert check_pages.check(root, html) == []
 
 
 def test_pages_say_nothing_of_the_day_and_lead_to_no_empty_index(good: Path) -> None:
@@ -511,10 +688,10 @@ def test_status_in_words(html: Path) -> None:
 # --- The environments that the Makefile makes -----------------------------------------------------------------------
 
 
-def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["make", "-C", str(folder), *arguments], capture_output=True, text=True, check=False, timeout=120
-    )
+def make(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "-C", str(folder), *arguments]
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-from lint_numbers import lint, main
+from tools.lint_numbers import lint, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -141,7 +140,7 @@ def test_command_names_file_and_line_and_fails(tmp_path, capsys):
 
 
 def test_runs_as_a_script():
-    done = subprocess.run([sys.executable, ROOT / "tools" / "lint_numbers.py", ROOT / "tests/book/sample/index.md"])
+    done = subprocess.run([sys.executable, "-m", "tools.lint_numbers", "tests/book/sample/index.md"], cwd=ROOT)
     assert done.returncode == 0
 
 

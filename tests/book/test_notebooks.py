@@ -13,17 +13,13 @@ from typing import Any
 
 import nbformat
 import pytest
+from book.sample_book import ROOT, build_sample, copy_sample, run
 from bs4 import BeautifulSoup
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import myst
-from colab import point_at_notebook
-from labels import Target
-from repository import make_repository
-from sample_book import ROOT, build_sample, copy_sample, run
-
-import notebooks
+from tools import myst, notebooks
+from tools.ext.colab import point_at_notebook
+from tools.labels import Target
+from tools.repository import make_repository
 
 BOOK = notebooks.read_book(ROOT)
 CHAPTERS = [doc for doc in BOOK.documents if notebooks.has_twin(ROOT / f"{doc}.md", BOOK.extensions)]
@@ -48,7 +44,7 @@ def raw_myst(notebook: nbformat.NotebookNode) -> list[str]:
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample, built and converted in a repository with another address: one line of _config.yml differs."""
     book = build_sample(copy_sample(tmp_path_factory.mktemp("fork"), FORK, "trunk"))
-    done = run(book, "notebooks.py")
+    done = run(book, "notebooks")
     assert (done.returncode, done.stdout) == (0, "notebooks/sample.ipynb\n")
     return book
 
@@ -145,7 +141,7 @@ def test_links_of_the_twin_lead_to_built_anchors(fork: Path, twin: nbformat.Note
 def test_same_bytes_every_time(fork: Path) -> None:
     file = fork / "notebooks" / "sample.ipynb"
     before = file.read_bytes()
-    assert run(fork, "notebooks.py", "sample").returncode == 0
+    assert run(fork, "notebooks", "sample").returncode == 0
     assert file.read_bytes() == before
     assert before.endswith(b"}\n")
     notebook = nbformat.reads(before.decode(), as_version=4)
@@ -169,16 +165,16 @@ def test_page_of_a_fork_opens_its_own_twin(fork: Path) -> None:
 def test_check_finds_stale_missing_and_lost_twins(fork: Path) -> None:
     file, lost = fork / "notebooks" / "sample.ipynb", fork / "notebooks" / "lost.ipynb"
     kept = file.read_text("utf8")
-    assert run(fork, "notebooks.py", "--check").returncode == 0
+    assert run(fork, "notebooks", "--check").returncode == 0
     try:
         file.write_text(kept.replace("quadruples", "doubles", 1), "utf8")
-        stale = run(fork, "notebooks.py", "--check")
+        stale = run(fork, "notebooks", "--check")
         assert (stale.returncode, stale.stdout.count("\n")) == (1, 1)
         assert stale.stdout.startswith("notebooks/sample.ipynb: stale")
         assert "make notebooks" in stale.stdout
         file.unlink()
         lost.write_text("{}")
-        gone = run(fork, "notebooks.py", "--check")
+        gone = run(fork, "notebooks", "--check")
         assert gone.returncode == 1
         assert "notebooks/sample.ipynb: missing" in gone.stdout
         assert "notebooks/lost.ipynb: no chapter" in gone.stdout
@@ -194,7 +190,7 @@ def test_chapter_that_was_not_executed_is_an_error(fork: Path) -> None:
     twin = (fork / "notebooks" / "sample.ipynb").read_bytes()
     try:
         source.write_text(kept.replace("core(512, 768)\n", "core(512, 769)\n", 1), "utf8")
-        done = run(fork, "notebooks.py")
+        done = run(fork, "notebooks")
         assert done.returncode == 1
         assert done.stdout == "chapters/sample.md: not executed as it stands; run `make book` first\n"
     finally:
@@ -203,7 +199,7 @@ def test_chapter_that_was_not_executed_is_an_error(fork: Path) -> None:
 
 
 def test_unknown_chapter_is_an_error(fork: Path) -> None:
-    done = run(fork, "notebooks.py", "nowhere")
+    done = run(fork, "notebooks", "nowhere")
     assert (done.returncode, done.stdout) == (1, "nowhere: expected one of chapters/sample\n")
 
 

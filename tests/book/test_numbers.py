@@ -7,26 +7,21 @@ computed it when the book was built, EXPECTED computes it here.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 import nbformat
 import pytest
+from book.expected import EXPECTED
+from book.sample_book import ROOT, build_sample, copy_sample, run
 from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import myst
-from expected import EXPECTED
-from labels import Labels, read_labels
-from quiz import parse_quiz
-from sample_book import ROOT, build_sample, copy_sample, run
-
-import notebooks
+from tools import myst, notebooks
+from tools.ext.quiz import parse_quiz
+from tools.labels import Labels, read_labels
 
 Value = tuple[str, str]  # key, text
 
@@ -163,7 +158,7 @@ SAMPLE_EXPECTED = {
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> notebooks.Book:
     book = build_sample(copy_sample(tmp_path_factory.mktemp("numbers")))
-    done = run(book, "notebooks.py")
+    done = run(book, "notebooks")
     assert done.returncode == 0, done.stdout
     return notebooks.read_book(book)
 

@@ -6,16 +6,13 @@ _config.yml, which Jupyter Book hands to the theme.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from repository import make_repository
-
-from notebooks import has_twin
+from tools.notebooks import has_twin
+from tools.repository import make_repository
 
 
 def point_at_notebook(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:

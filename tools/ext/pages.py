@@ -63,7 +63,7 @@ def _dropdown(node: nodes.Element) -> details_box:
     # A link inside what opens the box would be a control inside a control.
     text = [child.children if isinstance(child, nodes.reference) else [child] for child in title.children]
     classes = [name for name in node["classes"] if name not in ("dropdown", "toggle")]
-    box = details_box(ids=node["ids"], classes=[*classes, "dropdown-box"])
+    box: details_box = details_box(ids=node["ids"], classes=[*classes, "dropdown-box"])
     box += details_title("", "", *(child for group in text for child in group))
     box += content
     return box
@@ -100,7 +100,7 @@ class MathsInReferences(SphinxPostTransform):
                     self.env.get_domain("math").data["has_equations"][self.env.docname] = True
 
 
-@template
+@template  # type: ignore[untyped-decorator]
 def _names(children: Any, context: dict[str, Any], role: str) -> Any:
     """Template of pybtex: the persons of a role, "et al." for those that the entry leaves out."""
     persons = context["entry"].persons.get(role)
@@ -171,11 +171,11 @@ class FormulaAndPoint(SphinxPostTransform):
                 continue
             box = nodes.inline(classes=["unbroken"])
             formula.parent.replace(formula, box)
-            if opening:
+            if before is not None and opening:
                 box += nodes.Text(opening[0])
                 box.parent.replace(before, nodes.Text(before[: opening.start()]))
             box += formula
-            if closing:
+            if after is not None and closing:
                 box += nodes.Text(closing[0])
                 box.parent.replace(after, nodes.Text(after[closing.end() :]))
 
@@ -209,6 +209,28 @@ class ExecutionTable(SphinxPostTransform):
             names = sorted((name for name in found if found[name].get("exec_data")), key=lambda n: order.get(n, -1))
             rows = [_execution_row(self, name, found[name]["exec_data"]) for name in names]
             node.replace_self(_table(["Chapter", "Last run", "Seconds", "Result"], rows))
+
+
+def _mark_failure(app: Sphinx, doctree: nodes.document) -> None:
+    """Say at the top of a page that a cell in it failed, and in the table that its chapter did.
+
+    Such a page exists only where the build was told to keep going. MyST-NB found the chapter in the cache and takes
+    it for one that passed.
+    """
+    failed = [block for block in doctree.findall(nodes.literal_block) if "traceback" in block["classes"]]
+    title = doctree.next_node(nodes.title)
+    if not failed or title is None:
+        return
+    failed[0]["ids"].append("failed-cell")
+    said = nodes.paragraph("", "A cell of this chapter failed, and what comes after it was not run. ")
+    said += nodes.reference("", "The traceback", internal=True, refid="failed-cell")
+    said += nodes.Text(" stands below that cell.")
+    notice = nodes.admonition(
+        "", nodes.title("", "This page is not whole"), said, classes=["danger", "failed-chapter"]
+    )
+    title.parent.insert(title.parent.index(title) + 1, notice)
+    if ran := NbMetadataCollector.get_exec_data(app.env, app.env.docname):
+        ran["succeeded"] = False
 
 
 def _execution_row(transform: SphinxPostTransform, name: str, ran: ExecutionResult) -> list[nodes.Node]:
@@ -304,6 +326,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_post_transform(FormulaAndPoint)
     app.add_post_transform(SingleLines)
     app.add_post_transform(ExecutionTable)
+    app.connect("doctree-read", _mark_failure)
     app.connect("html-page-context", _name_sidebar, priority=900)  # after the theme has put its function there
     app.add_css_file("book.css", priority=900)  # last, to win over sheets of equal weight
     app.add_js_file("book.js", loading_method="defer")

@@ -13,7 +13,7 @@ A quiz is written as a question followed by a task list. Each option carries its
 
 One ``[x]`` gives radio buttons, several give checkboxes. `parse_quiz` is a pure function, shared with the
 notebook converter. In HTML the answers sit in a ``<details>``, so that they can be read without scripts;
-``quiz.js`` adds the button that checks a choice. Every other builder gets plain paragraphs and lists.
+``quiz.js`` adds the button that checks a choice. The book is written by no other builder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -243,9 +242,7 @@ class QuizDirective(SphinxDirective):
 
 def _labels(env: BuildEnvironment) -> dict[str, str]:
     """Quiz labels of the whole book and the page where each stands."""
-    if not hasattr(env, "quiz_labels"):
-        env.quiz_labels = {}  # type: ignore[attr-defined]
-    labels: dict[str, str] = env.quiz_labels
+    labels: dict[str, str] = vars(env).setdefault("quiz_labels", {})
     return labels
 
 
@@ -259,48 +256,6 @@ def _merge(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: Build
         if _labels(env).setdefault(label, page) != page:
             message = "quiz %r: this label is already used in %s"
             logger.error(message, label, env.doc2path(_labels(env)[label], False), location=page, type="quiz")
-
-
-class PlainQuiz(SphinxPostTransform):
-    """Turn a quiz into paragraphs and lists for every builder that does not write HTML."""
-
-    default_priority = 200
-
-    def run(self, **kwargs: Any) -> None:
-        """Replace every quiz of the page."""
-        if self.app.builder.format == "html":
-            return
-        for node in list(self.document.findall(quiz)):
-            node.replace_self(_plain(node))
-
-
-def _plain(node: quiz) -> list[nodes.Node]:
-    def paragraphs(parent: nodes.Element, lead: nodes.Node | None = None) -> list[nodes.Node]:
-        out: list[nodes.Node] = []
-        for child in parent.children:
-            if isinstance(child, quiz_legend | quiz_text):
-                if child.children:
-                    out.append(nodes.paragraph("", "", *child.children))
-            elif isinstance(child, quiz_blocks):
-                out += child.children
-            elif not isinstance(child, quiz_option | quiz_answers):
-                out.append(child)
-        if lead is not None:
-            if out and isinstance(out[0], nodes.paragraph):
-                out[0].insert(0, lead)
-            else:
-                out.insert(0, nodes.paragraph("", "", lead))
-        return out
-
-    options = nodes.enumerated_list(enumtype="upperalpha", prefix="", suffix=".")
-    answers = nodes.enumerated_list(enumtype="upperalpha", prefix="", suffix=".")
-    for option in node.findall(quiz_option):
-        options += nodes.list_item("", *paragraphs(option))
-    for answer in node.findall(quiz_answer):
-        lead = nodes.strong("", _verdict(answer["correct"]) + " ")
-        answers += nodes.list_item("", *paragraphs(answer, lead))
-    heading = nodes.paragraph("", "", nodes.strong("", "Answer"))
-    return [*paragraphs(node), options, heading, answers]
 
 
 def _verdict(correct: bool) -> str:
@@ -398,7 +353,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(quiz_text, html=(_visit_text, _depart_text))
     app.add_node(quiz_answers, html=(_visit_answers, _depart_answers))
     app.add_node(quiz_answer, html=(_visit_answer, _close_div))
-    app.add_post_transform(PlainQuiz)
     app.connect("env-purge-doc", _purge)
     app.connect("env-merge-info", _merge)
     app.add_js_file("quiz.js", loading_method="defer")

@@ -1,0 +1,1 @@
+"""Extensions of Sphinx that the book needs; `_config.yml` names them."""
