@@ -320,7 +320,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     },
     "flash": {
         "flash-a100-ridge": f"{312e12 / 2039e9:.0f}",
-        "flash-a100-busy": f"{64 / 2 / (312e12 / 2039e9):.0%}",
+        "flash-a100-busy": f"{64 / 4 / (312e12 / 2039e9):.0%}",
         "flash-causal-blocks": text(8 * 9 // 2),
         "flash-window-blocks": text(1 + 2 + 6 * 3),
         "flash-io-a100": f"{float(fewer(64, 'queries', 0.5)):.1f}",
