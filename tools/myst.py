@@ -68,6 +68,7 @@ class Context:
     glued: Callable[[str, str], str]
     line: int = 0
     nested: bool = False
+    root: Path = Path()  # the book's folder, for files that a chapter includes
     references: dict[str, Any] = field(default_factory=dict)
 
     def fail(self, node: SyntaxTreeNode | None, message: str) -> NoReturn:
@@ -358,7 +359,22 @@ def render_directive(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
         return _list_table(block, node, ctx)
     if name in ("code", "code-block", "sourcecode"):
         return _listing(block.body, block.argument)
+    if name == "include":
+        return _include(block, node, ctx)
     ctx.fail(node, f"the converter does not know the directive {{{name}}}")
+
+
+def _include(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
+    """A file that several pages show. Its lines are counted from its own first one."""
+    file = _beside(block.argument, ctx)
+    if block.options:
+        ctx.fail(node, f"{{include}} {file}: the converter knows no options; it takes the whole file")
+    if not (ctx.root / file).is_file():
+        ctx.fail(node, f"{{include}} {file}: no such file")
+    source = (ctx.root / file).read_text("utf8")
+    if "{glue:" in source:
+        ctx.fail(node, f"{{include}} {file}: it glues a value, which belongs to the cells of one page")
+    return render(source, replace(ctx, file=file, line=0))
 
 
 def heading(kind: str, block: Block, node: SyntaxTreeNode, ctx: Context) -> str:

@@ -256,7 +256,9 @@ def make_twin(book: Book, doc: str, labels: Labels, glued: Callable[[str, str], 
     known: dict[str, Any] = {}
     parser.parse((book.root / file).read_text("utf8"), known)
     authors, references = read_authors(book.root), known.get("references", {})
-    context = Context(file, doc, parser, book.repository, labels, authors, glued, references=references)
+    context = Context(
+        file, doc, parser, book.repository, labels, authors, glued, root=book.root, references=references
+    )
     return convert(chapter, context)
 
 

@@ -1,4 +1,9 @@
-"""The lower bound as a program: a formula becomes vectors, the vectors tokens, and one call of attention decides."""
+"""The lower bound as a program: a formula becomes vectors, the vectors tokens, and one call of attention decides.
+
+The clauses may have any width. That no algorithm computes attention in time O(n^(2−ε)) on all inputs follows from the
+orthogonal vectors conjecture, or from a hypothesis about formulas of any width. Both are unproved. The chapter "The
+lower bound" says what is known, and when.
+"""
 
 from attnlib.hardness.cnf import CNF as CNF
 from attnlib.hardness.cnf import brute_force as brute_force

@@ -75,8 +75,8 @@ def _sizes(cnf: CNF, kernel: str, dtype: str, needed: int) -> None:
     _comment(f"{cnf.variables} variables, {len(cnf.clauses)} clauses")
     _comment(f"{n + 1} tokens, {kernel} in {dtype}, arrays of {_bytes(needed)} at most")
     _comment(f"attention compares {n}^2 = {n * n} pairs; the assignments are 2^{cnf.variables} of them")
-    _comment(f"in n^1.9 steps it would be {n**1.9:.3g}, and k-SAT on v variables take about 2^(0.95 v) for every k;")
-    _comment("the strong exponential time hypothesis says that no algorithm does this for every k")
+    _comment(f"in n^1.9 steps it would be {n**1.9:.3g}, and formulas on v variables take about 2^(0.95 v);")
+    _comment("that no algorithm does this, with clauses of any width, is a hypothesis that nobody has proved")
 
 
 def _answer(decision: Decision) -> int:

@@ -302,6 +302,11 @@ EXPECTED: dict[str, dict[str, str]] = {
         "open-taylor-right": text(order),
         "open-taylor-features": text(float(comb(49 + order, order))),
     },
+    "cheat-sheet": {
+        "cheat-sheet-share": f"{2048 / (2048 + 2 * 4096):.0%}",
+        "cheat-sheet-whole-share": f"{2048 / (2048 + 6 * 4096):.0%}",
+        "cheat-sheet-cache": generating(8192, 4096),
+    },
     "generation": {
         "generation-years": f"{10**40 / 1e18 / (365.25 * 86_400) / 1e12:.0f}",
         "generation-saving-small": generating(1000, 512),
@@ -320,7 +325,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     },
     "flash": {
         "flash-a100-ridge": f"{312e12 / 2039e9:.0f}",
-        "flash-a100-busy": f"{64 / 2 / (312e12 / 2039e9):.0%}",
+        "flash-a100-busy": f"{64 / 4 / (312e12 / 2039e9):.0%}",
         "flash-causal-blocks": text(8 * 9 // 2),
         "flash-window-blocks": text(1 + 2 + 6 * 3),
         "flash-io-a100": f"{float(fewer(64, 'queries', 0.5)):.1f}",

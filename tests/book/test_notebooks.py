@@ -78,6 +78,7 @@ def test_twin_opens_with_title_links_and_install(twin: nbformat.NotebookNode) ->
         f"[this section]({SITE}chapters/sample.html#sec-counting)",
         f"[Another page]({SITE}chapters/other.html), [Elsewhere]",
         "[the paper](https://arxiv.org/abs/1706.03762)",
+        f"> **Note**\n>\n> Written once, shown on several pages ([Milakov and Gimelshein, 2018]({SITE}",
         "$$\nS = Q K^\\top \\tag{1}\n$$",
         "\\right) \\tag{2}\n$$",
         f"Equations [(1)]({SITE}chapters/sample.html#equation-eq-scores)",
@@ -299,6 +300,27 @@ def test_unknown_construct_is_an_error(source: str, line: int, message: str) -> 
         myst.render(source, context())
     assert str(caught.value).startswith(f"chapters/here.md:{line}: ")
     assert message in str(caught.value)
+
+
+def test_included_file_is_shown_whole_and_its_faults_name_it(tmp_path: Path) -> None:
+    (tmp_path / "chapters").mkdir()
+    shared = tmp_path / "chapters" / "_shared.md"
+    shared.write_text("```{note}\nOnce: {prf:ref}`thm-x`.\n```\n")
+    ctx, source = context(root=tmp_path), "a\n\n```{include} _shared.md\n```\n\nb"
+    note = f"> **Note**\n>\n> Once: [Theorem 3]({HERE}#thm-x)."
+    assert myst.render(source, ctx) == f"a\n\n{note}\n\nb"
+    faults = [
+        ("a\n\n{mystery}`x`", "chapters/_shared.md:3: ", "{mystery}"),
+        ("{glue:text}`a`", "chapters/here.md:3: ", "glues a value"),
+    ]
+    for text, place, message in faults:
+        shared.write_text(text)
+        with pytest.raises(myst.ConversionError, match=re.escape(message)) as caught:
+            myst.render(source, ctx)
+        assert str(caught.value).startswith(place)
+    for include, message in (("_none.md\n", "no such file"), ("_shared.md\n:start-line: 1\n", "no options")):
+        with pytest.raises(myst.ConversionError, match=message):
+            myst.render(f"```{{include}} {include}```", ctx)
 
 
 def test_citation_leads_to_its_entry_where_the_page_has_an_anchor_for_it() -> None:
