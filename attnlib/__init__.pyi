@@ -4,6 +4,7 @@ from attnlib import book as book
 from attnlib import cost as cost
 from attnlib import hardness as hardness
 from attnlib import reference as reference
+from attnlib import registry as registry
 from attnlib.kernels import taylor as taylor
 from attnlib.kernels.flash import flash_attention as flash_attention
 from attnlib.kernels.linear import linear_attention as linear_attention

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from run import ROOT, Parser, write
 
 import attnlib
-from attnlib import clock, cost, decoding
+from attnlib import clock, cost, decoding, registry
 from attnlib.book import Table
 from attnlib.book import table as book_table
 
@@ -42,6 +42,12 @@ def layer(fn: Callable[..., Any], init: Callable[..., Any] | None = None) -> Bui
         return partial(jax.jit(fn), *args)
 
     return build
+
+
+def of_registry(title: str) -> Build:
+    """Return the builder of a layer of the registry."""
+    entry = next(entry for entry in registry.LAYERS if entry.title == title)
+    return layer(entry.fn, entry.draw)
 
 
 def attend(x: Any) -> Any:
@@ -67,11 +73,11 @@ ROWS: dict[str, tuple[Build, dict[str, tuple[int, int, tuple[int, ...]]]]] = {
         {"n": (2, 64, (1024, 2048, 4096, 8192)), "d": (1, 1024, (256, 512, 1024, 2048, 4096))},
     ),
     "recurrent": (
-        layer(attnlib.rnn, attnlib.init_rnn),
+        of_registry("vanilla"),
         {"n": (1, 512, (128, 256, 512, 1024, 2048)), "d": (2, 256, (256, 512, 1024, 2048))},
     ),
     "convolutional": (
-        layer(attnlib.conv, partial(attnlib.init_conv, k=3)),
+        of_registry("convolution"),
         {"n": (1, 256, (1024, 2048, 4096, 8192, 16384)), "d": (2, 1024, (128, 256, 512, 1024))},
     ),
     "restricted": (

@@ -1,4 +1,4 @@
-"""One suite for every attention mechanism: a mechanism joins it with one entry in MECHANISMS.
+"""One suite for every attention mechanism: a mechanism joins it with its entry in the registry.
 
 What an entry states, the suite holds it to: agreement with the definition in float64, gradients, jit, vmap and
 export, odd shapes, strict causality, masks, large logits, low precision, FLOPs equal to the cost model's, and the
@@ -17,77 +17,35 @@ import pytest
 from jax import export
 from support import FULL, float64
 
-import attnlib
-from attnlib import count, reference
+from attnlib import count, registry
+from attnlib.registry import Mechanism
 
 Array = Any
 
 
 @dataclass(frozen=True)
-class Mechanism:
-    """A mechanism and what it promises.
+class Bound:
+    """An entry of the registry as a function of (q, k, v), its options filled in."""
 
-    Attributes:
-        fn: the kernel, fn(q, k, v, *, causal, mask, scale).
-        dense: its definition, of `attnlib.reference`: same arguments.
-        cost: its cost model, cost(n, d_k, m=, d_v=, h=, h_kv=, batch=, causal=, backward=).
-        causal: honours `causal`.
-        mask: honours `mask`; "keys": one that is the same for every query, and refuses others.
-        blocks: keyword arguments that must not change the result, one dict a choice.
-        memory_exponent: temporary memory grows at most as n to this power.
-        sampled: `make test` tries it on a share of the cases, `make test-full` on all: its programs take long to
-            compile, or it runs the kernel of another entry.
-    """
+    entry: Mechanism
 
-    name: str
-    fn: Callable[..., Array]
-    dense: Callable[..., np.ndarray]
-    cost: Callable[..., Any]
-    causal: bool = True
-    mask: bool | str = True
-    blocks: tuple[dict[str, int], ...] = ()
-    memory_exponent: float = 1.0
-    sampled: bool = False
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self.entry, attribute)
+
+    @property
+    def fn(self) -> Callable[..., Array]:
+        return partial(self.entry.fn, **self.entry.options)
+
+    @property
+    def dense(self) -> Callable[..., np.ndarray]:
+        return partial(self.entry.definition, **self.entry.options)
+
+    @property
+    def cost(self) -> Callable[..., Any]:
+        return partial(self.entry.cost, **self.entry.options)
 
 
-CHUNKS = ({"chunk": 1}, {"chunk": 3}, {"chunk": 4})
-
-MECHANISMS = [
-    Mechanism("attention", attnlib.attention, reference.attention, attnlib.cost.attention, memory_exponent=2.0),
-    Mechanism(
-        "linear_attention",
-        attnlib.linear_attention,
-        reference.linear_attention,
-        attnlib.cost.linear_attention,
-        mask="keys",
-        blocks=CHUNKS,
-        sampled=True,
-    ),
-    Mechanism(
-        "taylor_attention",
-        attnlib.taylor_attention,
-        reference.taylor_attention,
-        attnlib.cost.taylor_attention,
-        mask="keys",
-        blocks=CHUNKS,
-        sampled=True,
-    ),
-    Mechanism(
-        "flash_attention",
-        attnlib.flash_attention,
-        reference.flash_attention,
-        attnlib.cost.flash_attention,
-        blocks=({"block_q": 1, "block_k": 1}, {"block_q": 3, "block_k": 4}, {"block_q": 4}, {"block_k": 2}),
-    ),
-    Mechanism(
-        "window_attention",
-        partial(attnlib.window_attention, r=4),
-        partial(reference.window_attention, r=4),
-        lambda n, d_k, **sizes: attnlib.cost.window_attention(n, d_k, 4, **sizes),
-        blocks=({"block_q": 3, "block_k": 4}, {"block_k": 2}),
-        sampled=True,
-    ),
-]
+MECHANISMS = [Bound(entry) for entry in registry.MECHANISMS]
 
 each = pytest.mark.parametrize("mech", MECHANISMS, ids=lambda mech: mech.name)
 
@@ -381,4 +339,4 @@ def test_memory_grows_as_stated(mech, causal, backward):
 
     # Long enough for the largest blocks, whose memory does not grow.
     exponent = np.log2(temporary(8192) / temporary(4096))
-    assert 0 < exponent <= mech.memory_exponent + 0.05
+    assert 0 < exponent <= mech.memory + 0.05

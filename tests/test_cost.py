@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import sympy
 from support import FULL
 
 import attnlib
-from attnlib import cost, count
+from attnlib import cost, count, registry
 from attnlib.cost import Cost, Step
 
 TRIALS = 600 if FULL else 200
@@ -119,14 +120,12 @@ def test_live_memory_is_what_the_compiler_reserves(n):
 
 # --- symbols, arrays, integers ---
 
+SIZES = ("n", "m", "d", "d_k", "d_v", "d_ff", "d_h", "h", "h_kv", "batch")
+# Those that take symbols: the others count blocks or taps one by one, and have tests of their own.
 MODELS = {
-    cost.attention: ("n", "d_k", "m", "d_v", "h", "h_kv", "batch"),
-    cost.multihead_attention: ("n", "d", "h", "m", "h_kv", "d_k", "d_v", "batch"),
-    cost.feed_forward: ("n", "d", "d_ff", "batch"),
-    cost.transformer_layer: ("n", "d", "h", "h_kv", "d_ff", "batch"),
-    cost.rnn: ("n", "d", "d_h", "batch"),
-    cost.gru: ("n", "d", "d_h", "batch"),
-    cost.lstm: ("n", "d", "d_h", "batch"),
+    model: [name for name in inspect.signature(model).parameters if name in SIZES]
+    for model in (cost.attention, cost.transformer_layer, *(getattr(cost, layer.name) for layer in registry.LAYERS))
+    if model is not cost.conv
 }
 TOTALS = (
     *("matmul_flops", "other_flops", "flops", "transcendentals", "bytes_read", "bytes_written", "sequential"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import Any, NoReturn
 
@@ -68,7 +68,7 @@ class Context:
     glued: Callable[[str, str], str]
     line: int = 0
     nested: bool = False
-    root: Path = Path()  # the book's folder, for files that a chapter includes
+    root: Path = field(default_factory=Path)  # the book's folder, for files that a chapter includes
     references: dict[str, Any] = field(default_factory=dict)
 
     def fail(self, node: SyntaxTreeNode | None, message: str) -> NoReturn:

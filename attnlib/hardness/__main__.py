@@ -10,18 +10,17 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
+from attnlib import registry
 from attnlib.hardness.cnf import CNF, read_dimacs
 from attnlib.hardness.decision import Decision, decide, memory_needed
 from attnlib.hardness.vectors import LARGEST
-from attnlib.kernels.flash import flash_attention
-from attnlib.kernels.softmax import attention
 
-KERNELS: dict[str, Any] = {"attention": attention, "flash_attention": flash_attention}
+# Softmax attention over every pair. What approximates it, or leaves pairs out, decides nothing.
+KERNELS = [entry.name for entry in registry.MECHANISMS if entry.exact and not entry.options]
 SATISFIABLE, UNSATISFIABLE, UNKNOWN, BAD_FILE, TOO_LARGE = 10, 20, 0, 1, 3
 WIDTH = 78  # of a line of values; the competitions allow 4096
 
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     _sizes(cnf, options.kernel, options.dtype, needed)
     start = time.perf_counter()
-    decision = decide(cnf, attention=KERNELS[options.kernel], dtype=options.dtype)
+    decision = decide(cnf, attention=registry.mechanism(options.kernel).fn, dtype=options.dtype)
     _comment(f"one call of attention: {time.perf_counter() - start:.2f} s, compilation and the rest included")
     _comment(f"peak memory of this process, Python and JAX included: {_bytes(_peak_memory())}")
     return _answer(decision)

@@ -93,12 +93,15 @@ def rule(name: str, fn: Rule) -> None:
 
     A primitive without a rule is counted from its own lowering where that is element-wise arithmetic, comparisons and
     moves. What is more than that (a kernel, a call of a library, an algorithm of the backend) needs a rule. It holds
-    in every counter and in `attnlib.graph`, from now on and in this process.
+    in every counter and in `attnlib.graph`, in this process.
 
     Args:
         name: the primitive's name, as in the message that refused it and in `jax.make_jaxpr`.
         fn: `fn(inputs, outputs, **params)` returns the `Operations` of one call; inputs and outputs are sequences of
             shapes and dtypes (`.shape`, `.dtype`), params are what the jaxpr shows in brackets.
+
+    Returns:
+        Nothing: the counters know the rule from now on.
 
     Raises:
         ValueError: name is not a string, or fn is not a function. At the count: fn returns something else.

@@ -16,12 +16,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from attnlib import _check
+from attnlib import _check, registry
 
 Shape = tuple[int, ...]
 PartitionSpec: Any = jax.sharding.PartitionSpec  # whose constructor has no types in the newest JAX
 
-OWN_AXES = {"mask": 2, "lengths": 0, "centre_rows": 1}
+OWN_AXES = {option: axes for entry in registry.MECHANISMS for option, axes in entry.leading.items()}
 """How many axes follow the leading ones in options that have leading axes. Other arrays are shared by all devices."""
 
 

@@ -1,0 +1,318 @@
+"""What there is: one entry for each attention mechanism and each layer. Data alone; importing it imports no JAX.
+
+An entry names its stem, and the rule of stems finds the rest: the kernel in `attnlib/kernels/<stem>.py` (a layer in
+`attnlib/layers/`), its cost model in `attnlib/cost/<stem>.py`, its definition in `attnlib/reference.py`, what is
+special about it in `tests/test_<stem>.py`. Whatever speaks of all mechanisms reads this list: the contract suite, the
+tests of the cost models, benchmarks, `spread`, `python -m attnlib`, comparison tables, the map and the API page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """Attention of one kind: a function of queries, keys and values.
+
+    Attributes:
+        name: of the function, of its cost model and of its definition.
+        stem: of its files.
+        title: what a table calls it.
+        exact: whether it computes softmax attention over the pairs that it is asked for.
+        causal: whether it honours `causal`.
+        mask: what it hides: "pairs", any; "keys", keys from every query; "", it takes no mask.
+        time: its work grows with the length as n to this power, d fixed.
+        memory: so do its intermediate results.
+        chapter: the page that tells of it.
+        paper: its source, a key of references.bib.
+        options: what makes it a function of (q, k, v) alone, at the sizes of a test.
+        typical: the same at sizes of practice.
+        blocks: options that may change the cost and never the result, one dict a choice.
+        leading: options that are arrays with leading axes, and how many axes follow these.
+        sampled: `make test` tries it on a share of the cases, `make test-full` on all: its programs take long to
+            compile, or it runs the kernel of another entry.
+        package: where its rooms are.
+    """
+
+    name: str
+    stem: str
+    title: str
+    exact: bool
+    causal: bool
+    mask: str
+    time: float | int
+    memory: float | int
+    chapter: str
+    paper: str
+    options: Options = field(default_factory=dict)
+    typical: Options = field(default_factory=dict)
+    blocks: tuple[Options, ...] = ()
+    leading: Mapping[str, int] = field(default_factory=dict)
+    sampled: bool = False
+    package: str = "attnlib"
+
+    @property
+    def fn(self) -> Callable[..., Any]:
+        """Return the kernel: a function of q, k, v and options. Needs JAX."""
+        return _find(f"{self.package}.kernels.{self.stem}", self.name)
+
+    @property
+    def cost(self) -> Callable[..., Any]:
+        """Return its cost model: a function of n, d_k, further sizes and options."""
+        return _find(f"{self.package}.cost.{self.stem}", self.name)
+
+    @property
+    def definition(self) -> Callable[..., Any]:
+        """Return its definition in NumPy, float64, which takes what the kernel takes."""
+        return _find(f"{self.package}.reference", self.name)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with parameters: a function of them and of positions.
+
+    Attributes:
+        name: of the function, of its cost model and of its definition.
+        stem: of its files.
+        title: what a table calls it.
+        init: name of the function that draws its parameters, init(key, d, **options); options that it does not take
+            are left out.
+        time: exponents of the length n and of the width d in its FLOPs.
+        chain: matrix products on its longest chain: this many, or this many for each position.
+        per_position: which of the two.
+        chapter: the page that tells of it.
+        paper: its source, a key of references.bib.
+        options: what the cost model and `init` are told.
+        package: where its rooms are.
+    """
+
+    name: str
+    stem: str
+    title: str
+    init: str
+    time: tuple[int, int]
+    chain: int
+    per_position: bool
+    chapter: str
+    paper: str
+    options: Options = field(default_factory=dict)
+    package: str = "attnlib"
+
+    @property
+    def fn(self) -> Callable[..., Any]:
+        """Return the layer: a function of parameters and positions. Needs JAX."""
+        return _find(f"{self.package}.layers.{self.stem}", self.name)
+
+    @property
+    def draw(self) -> Callable[..., Any]:
+        """Return what draws its parameters from a key and a width. Needs JAX."""
+        return partial(_find(f"{self.package}.layers.{self.stem}", self.init), **self.options)
+
+    @property
+    def cost(self) -> Callable[..., Any]:
+        """Return its cost model: a function of n, d and further sizes."""
+        return partial(_find(f"{self.package}.cost.{self.stem}", self.name), **self.options)
+
+    @property
+    def definition(self) -> Callable[..., Any]:
+        """Return its definition in NumPy, float64."""
+        return _find(f"{self.package}.reference", self.name)
+
+
+def _find(module: str, name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(import_module(module), name)
+    return found
+
+
+CHUNKS = ({"chunk": 1}, {"chunk": 3}, {"chunk": 4})
+
+MECHANISMS: tuple[Mechanism, ...] = (
+    Mechanism(
+        name="attention",
+        stem="softmax",
+        title="attention",
+        exact=True,
+        causal=True,
+        mask="pairs",
+        time=2,
+        memory=2,
+        chapter="derivation",
+        paper="vaswani2017",
+        leading={"mask": 2},
+    ),
+    Mechanism(
+        name="flash_attention",
+        stem="flash",
+        title="attention in tiles",
+        exact=True,
+        causal=True,
+        mask="pairs",
+        time=2,
+        memory=1,
+        chapter="flash",
+        paper="dao2022",
+        blocks=({"block_q": 1, "block_k": 1}, {"block_q": 3, "block_k": 4}, {"block_q": 4}, {"block_k": 2}),
+        leading={"mask": 2, "lengths": 0},
+    ),
+    Mechanism(
+        name="window_attention",
+        stem="window",
+        title="restricted",
+        exact=True,
+        causal=True,
+        mask="pairs",
+        time=1,
+        memory=1,
+        chapter="recurrence",
+        paper="beltagy2020",
+        options={"r": 4},
+        typical={"r": 512},
+        blocks=({"block_q": 3, "block_k": 4}, {"block_k": 2}),
+        leading={"mask": 2, "lengths": 0},
+        sampled=True,
+    ),
+    Mechanism(
+        name="linear_attention",
+        stem="linear",
+        title="linear, elu + 1",
+        exact=False,
+        causal=True,
+        mask="keys",
+        time=1,
+        memory=1,
+        chapter="generation",
+        paper="katharopoulos2020",
+        blocks=CHUNKS,
+        leading={"mask": 2},
+        sampled=True,
+    ),
+    Mechanism(
+        name="taylor_attention",
+        stem="taylor",
+        title="Taylor, order 2",
+        exact=False,
+        causal=True,
+        mask="keys",
+        time=1,
+        memory=1,
+        chapter="taylor",
+        paper="dumankeles2023",
+        blocks=CHUNKS,
+        leading={"mask": 2, "centre_rows": 1},
+        sampled=True,
+    ),
+)
+
+LAYERS: tuple[Layer, ...] = (
+    Layer(
+        name="rnn",
+        stem="recurrent",
+        title="vanilla",
+        init="init_rnn",
+        time=(1, 2),
+        chain=1,
+        per_position=True,
+        chapter="recurrence",
+        paper="elman1990",
+    ),
+    Layer(
+        name="gru",
+        stem="recurrent",
+        title="GRU",
+        init="init_gru",
+        time=(1, 2),
+        chain=1,
+        per_position=True,
+        chapter="recurrence",
+        paper="cho2014",
+    ),
+    Layer(
+        name="lstm",
+        stem="recurrent",
+        title="LSTM",
+        init="init_lstm",
+        time=(1, 2),
+        chain=1,
+        per_position=True,
+        chapter="recurrence",
+        paper="hochreiter1997",
+    ),
+    Layer(
+        name="conv",
+        stem="convolution",
+        title="convolution",
+        init="init_conv",
+        time=(1, 2),
+        chain=1,
+        per_position=False,
+        chapter="recurrence",
+        paper="kalchbrenner2016",
+        options={"k": 3},
+    ),
+    Layer(
+        name="conv",
+        stem="convolution",
+        title="separable",
+        init="init_conv",
+        time=(1, 2),
+        chain=1,
+        per_position=False,
+        chapter="recurrence",
+        paper="chollet2017",
+        options={"k": 3, "separable": True},
+    ),
+    Layer(
+        name="feed_forward",
+        stem="feed_forward",
+        title="feed-forward",
+        init="init_feed_forward",
+        time=(1, 2),
+        chain=2,
+        per_position=False,
+        chapter="derivation",
+        paper="vaswani2017",
+    ),
+    Layer(
+        name="multihead_attention",
+        stem="multihead",
+        title="multi-head attention",
+        init="init_multihead_attention",
+        time=(2, 2),
+        chain=4,
+        per_position=False,
+        chapter="derivation",
+        paper="vaswani2017",
+        options={"h": 4},
+    ),
+)
+
+
+def mechanism(name: str) -> Mechanism:
+    """Return the entry of that name.
+
+    Args:
+        name: of a function in `MECHANISMS`.
+
+    Returns:
+        The `Mechanism`.
+
+    Raises:
+        ValueError: there is none of that name; the message lists those there are.
+
+    Example:
+        >>> mechanism("flash_attention").memory
+        1
+    """
+    for entry in MECHANISMS:
+        if entry.name == name:
+            return entry
+    raise ValueError(
+        f"registry.mechanism: name: expected one of {', '.join(entry.name for entry in MECHANISMS)}, got {name!r}"
+    )
