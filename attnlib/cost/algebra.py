@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -150,10 +150,7 @@ class Cost:
 
     def __getitem__(self, name: str) -> Step:
         """Return the step of that name."""
-        for step in self.steps:
-            if step.name == name:
-                return step
-        raise KeyError(f"no step {name!r}; steps: {', '.join(step.name for step in self.steps)}")
+        return named_step(self.steps, name)
 
     def __add__(self, other: Cost) -> Cost:
         """Return the cost of this, then the other."""
@@ -192,6 +189,17 @@ class Cost:
             "  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))])
             for row in rows
         )
+
+
+S = TypeVar("S", bound=Any)  # a step of any kind: it has a name
+
+
+def named_step(steps: tuple[S, ...], name: str) -> S:
+    """Return the step of that name, or raise and list the names there are."""
+    for step in steps:
+        if step.name == name:
+            return step
+    raise KeyError(f"no step {name!r}; steps: {', '.join(step.name for step in steps)}")
 
 
 def size(function: str, name: str, value: Any) -> Number:

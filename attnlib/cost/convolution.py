@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, flags, itemsize, size
+from attnlib.cost.algebra import Cost, Number, Step, flags, itemsize, product_backward, size
 
 
 def conv(
@@ -68,21 +68,13 @@ def conv(
         weights, inner = k * d + d * d_out, x
         # k multiplications and k − 1 additions for each number: no matrix product.
         work = (2 * k - 1) * x
-        steps = [
-            Step("depthwise", 0, work, bytes_read=b * (x + k * d), bytes_written=b * x, allocated=b * x),
-            Step("pointwise", 2 * x * d_out, bytes_read=b * (x + d * d_out), bytes_written=b * y, allocated=b * y),
-            bias,
-        ]
+        depthwise = Step("depthwise", 0, work, bytes_read=b * (x + k * d), bytes_written=b * x, allocated=b * x)
+        read = b * (x + d * d_out)
+        pointwise = Step("pointwise", 2 * x * d_out, bytes_read=read, bytes_written=b * y, allocated=b * y)
+        steps = [depthwise, pointwise, bias]
         if backward:
             steps += [
-                Step(
-                    "pointwise, backward",
-                    4 * x * d_out,
-                    bytes_read=b * (2 * y + x + d * d_out),
-                    bytes_written=b * (x + d * d_out),
-                    allocated=b * (x + d * d_out),
-                    calls=2,
-                ),
+                product_backward(pointwise),
                 # The input's gradient is a convolution again; the kernel's takes k sums of n products a channel.
                 Step(
                     "depthwise, backward",
@@ -96,20 +88,11 @@ def conv(
             ]
     else:
         weights, inner = k * d * d_out, 0 * x
-        work = 2 * k * x * d_out
         read = b * (x + weights)
-        steps = [Step("convolution", work, bytes_read=read, bytes_written=b * y, allocated=b * y), bias]
+        product = Step("convolution", 2 * k * x * d_out, bytes_read=read, bytes_written=b * y, allocated=b * y)
+        steps = [product, bias]
         if backward:
-            steps.append(
-                Step(
-                    "convolution, backward",
-                    2 * work,
-                    bytes_read=2 * b * y + read,
-                    bytes_written=read,
-                    allocated=read,
-                    calls=2,
-                )
-            )
+            steps.append(product_backward(product))
     if backward:
         steps.append(Step("bias, backward", 0, y, bytes_read=b * y, bytes_written=b * d_out))
     saved = b * (x + inner + weights)

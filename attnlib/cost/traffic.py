@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Number, attention_sizes, flags, optional_integers, size
+from attnlib.cost.algebra import Number, attention_sizes, flags, named_step, optional_integers, size
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,7 @@ class Traffic:
 
     def __getitem__(self, name: str) -> Transfer:
         """Return the step of that name."""
-        for step in self.steps:
-            if step.name == name:
-                return step
-        raise KeyError(f"no step {name!r}; steps: {', '.join(step.name for step in self.steps)}")
+        return named_step(self.steps, name)
 
 
 def attention_io(
