@@ -381,16 +381,9 @@ def l2_attention(
     name = "l2_attention"
     if not callable(attention):
         raise ValueError(f"{name}: attention: expected a function of q, k, v, got {attention!r}")
-    _check.floating(name, q=q, k=k, v=v)
-    _check.rank_at_least(name, 2, "(..., n, d)", q=q, k=k, v=v)
-    _check.same_axis(name, -1, "d_k", q=q, k=k)
-    _check.same_axis(name, -2, "m", k=k, v=v)
-    _check.broadcastable(name, q=q.shape[:-2], k=k.shape[:-2], v=v.shape[:-2])
-    _check.flag(name, "causal", causal)
-    _check.boolean_mask(name, mask, (*jnp.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2]))
     if scale is None:
         raise ValueError(f"{name}: scale: expected a finite real number, got None")
-    _check.scalar(name, "scale", scale)
+    _check.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)
     wide = jnp.float64 if jnp.float64 in (q.dtype, k.dtype) else jnp.float32
     q, k = jnp.asarray(q).astype(wide), jnp.asarray(k).astype(wide)
     q = jnp.concatenate([q, jnp.ones_like(q[..., :1])], -1)

@@ -95,9 +95,9 @@ def linear_attention(
          [2.]]
     """
     name = "linear_attention"
-    lead = check_arguments(name, q, k, v, causal, mask, scale, chunk)
+    check_arguments(name, q, k, v, causal, mask, scale, chunk)
     kernel, consts = map_kernel(name, feature_map, scale, q, k)
-    return run(kernel, consts, q, k, v, key_mask(name, mask, lead, q, k), causal, chunk, None)[0]
+    return run(kernel, consts, q, k, v, key_mask(name, mask, k), causal, chunk, None)[0]
 
 
 def linear_attention_state(
@@ -322,9 +322,8 @@ def wide_enough(name: str, dtype: Any) -> None:
         raise ValueError(f"{name}: dtype: expected float32 or float64: a narrower sum stops growing, got {dtype!r}")
 
 
-def key_mask(name: str, mask: Any, lead: tuple[int, ...], q: Any, k: Any) -> Array | None:
-    """Return the mask as (..., m), or raise when it differs between queries."""
-    _check.boolean_mask(name, mask, (*lead, q.shape[-2], k.shape[-2]))
+def key_mask(name: str, mask: Any, k: Any) -> Array | None:
+    """Return a checked mask as (..., m), or raise when it differs between queries."""
     if mask is None:
         return None
     mask = jnp.asarray(mask)
@@ -341,12 +340,6 @@ def check_arguments(
     name: str, q: Any, k: Any, v: Any, causal: Any, mask: Any, scale: Any, chunk: Any
 ) -> tuple[int, ...]:
     """Check what every linear mechanism takes; return the common leading axes."""
-    _check.floating(name, q=q, k=k, v=v)
-    _check.rank_at_least(name, 2, "(..., n, d)", q=q, k=k, v=v)
-    _check.same_axis(name, -1, "d_k", q=q, k=k)
-    _check.same_axis(name, -2, "m", k=k, v=v)
-    _check.flag(name, "causal", causal)
-    _check.scalar(name, "scale", scale)
     if chunk is not None:
         _check.positive_int(name, chunk=chunk)
-    return _check.broadcastable(name, q=q.shape[:-2], k=k.shape[:-2], v=v.shape[:-2])
+    return _check.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)

@@ -120,7 +120,7 @@ def taylor_attention(
             "(centre_rows), got True"
         )
     _warn(name, order)
-    seen = key_mask(name, mask, lead, q, k)
+    seen = key_mask(name, mask, k)
     q, k, v = (jnp.asarray(x) for x in (q, k, v))
     factor = _factor(q, k, scale)
     if centre_keys:
