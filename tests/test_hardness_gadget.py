@@ -237,6 +237,7 @@ def test_l2_attention_takes_a_mask_with_the_leading_axes_of_values(rng):
     expected = reference.l2_attention(q, k, v, mask=mask)
     np.testing.assert_allclose(l2_attention(q, k, v, mask=mask), expected, rtol=1e-5, atol=1e-6)
 
+
 # --- Theorem A at its limits ----------------------------------------------------------------------------------------
 
 

@@ -276,20 +276,6 @@ def attention_sizes(
     return n, d_k, m, d_v, h, h_kv, batch
 
 
-def flags(function: str, **values: Any) -> None:
-    """Raise unless every argument is True or False."""
-    for name, value in values.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{function}: {name}: expected True or False, got {value!r}")
-
-
-def optional_integers(function: str, **values: Any) -> None:
-    """Raise unless every argument is None or a Python integer of at least 1."""
-    for name, value in values.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{function}: {name}: expected an integer of at least 1, got {value!r}")
-
-
 def itemsize(function: str, dtype: Any) -> int:
     """Return the bytes of one number of `dtype`, given by name or as a NumPy or JAX dtype.
 

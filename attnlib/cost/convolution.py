@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, flags, itemsize, product_backward, size
+from attnlib import _check
+from attnlib.cost.algebra import Cost, Number, Step, itemsize, product_backward, size
 
 
 def conv(
@@ -57,9 +58,8 @@ def conv(
     n, d, k = size(name, "n", n), size(name, "d", d), size(name, "k", k)
     d_out = d if d_out is None else size(name, "d_out", d_out)
     batch = size(name, "batch", batch)
-    flags(name, separable=separable, causal=causal, backward=backward)
-    if isinstance(dilation, bool) or not isinstance(dilation, int) or dilation < 1:
-        raise ValueError(f"{name}: dilation: expected an integer of at least 1, got {dilation!r}")
+    _check.flags(name, separable=separable, causal=causal, backward=backward)
+    _check.positive_int(name, dilation=dilation)
     b = itemsize(name, dtype)
     path = _path(name, n, k, causal, False) if dilation == 1 else 0 * n
     x, y = batch * n * d, batch * n * d_out
@@ -129,7 +129,7 @@ def conv_path(n: Number, k: Number, *, causal: bool = False, dilated: bool = Fal
     """
     name = "cost.conv_path"
     n, k = size(name, "n", n), size(name, "k", k)
-    flags(name, causal=causal, dilated=dilated)
+    _check.flags(name, causal=causal, dilated=dilated)
     if dilated and not causal:
         raise ValueError(f"{name}: causal: expected True for a dilated stack, whose ends do not connect, got False")
     return _path(name, n, k, causal, dilated)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from attnlib.cost.algebra import COUNTS, Cost, Number, Step, flags, itemsize, quotient, size
+from attnlib import _check
+from attnlib.cost.algebra import COUNTS, Cost, Number, Step, itemsize, quotient, size
 from attnlib.cost.multihead import multihead_attention
 
 
@@ -146,14 +147,12 @@ def generation(
     """
     name = "cost.generation"
     n = size(name, "n", n)
-    flags(name, cached=cached)
+    _check.flags(name, cached=cached)
     layer: Callable[..., Cost] = decode_step if cached else multihead_attention
 
     def at(t: Number) -> Cost:
-        try:
+        with _check.named(name, "cost.decode_step", "cost.multihead_attention"):
             return layer(t, d, h, h_kv=h_kv, d_k=d_k, d_v=d_v, batch=batch, dtype=dtype)
-        except ValueError as error:
-            raise ValueError(name + ":" + str(error).partition(":")[2]) from None
 
     # Every count is a polynomial in t of degree 2 at most: three values give it, and its sum (Newton's formula).
     first, second, third, last = at(1), at(2), at(3), at(n)

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from attnlib import _check
 from attnlib.cost.algebra import (
     Cost,
     Number,
     Step,
     attention_sizes,
-    flags,
     itemsize,
     largest,
-    optional_integers,
     quotient,
     size,
     smallest,
@@ -208,8 +207,8 @@ def kernel_cost(
     """
     n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
     g = quotient(name, "h_kv", h_kv, "h", h)
-    flags(name, causal=causal, backward=backward)
-    optional_integers(name, chunk=chunk)
+    _check.flags(name, causal=causal, backward=backward)
+    _check.optional_int(name, chunk=chunk)
     narrow = itemsize(name, dtype)
     wide = max(narrow, 4)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from attnlib.cost.algebra import Cost, Number, Step, flags, itemsize, product_backward, size
+from attnlib import _check
+from attnlib.cost.algebra import Cost, Number, Step, itemsize, product_backward, size
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _recurrent(
 ) -> Cost:
     n, d, batch = size(name, "n", n), size(name, "d", d), size(name, "batch", batch)
     d_h = d if d_h is None else size(name, "d_h", d_h)
-    flags(name, backward=backward)
+    _check.flags(name, backward=backward)
     b = itemsize(name, dtype)
     wide = max(b, 4)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from attnlib import _check
+from attnlib import _arrays, _check
 from attnlib.cost.flash import block_sizes, cover
 from attnlib.kernels._exponential import exp_nonpositive
 
@@ -80,11 +80,10 @@ def flash_attention(
          [2.]]
     """
     name = "flash_attention"
-    lead = _check.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)
-    _check.flag(name, "return_lse", return_lse)
-    sizes = {"window": window, "block_q": block_q, "block_k": block_k}
-    _check.positive_int(name, **{a: x for a, x in sizes.items() if x is not None})
-    _check.lengths(name, lengths, lead)
+    lead = _arrays.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)
+    _check.flags(name, return_lse=return_lse)
+    _check.optional_int(name, window=window, block_q=block_q, block_k=block_k)
+    _arrays.lengths(name, lengths, lead)
     q, k, v = (jnp.asarray(x) for x in (q, k, v))
     n, m = q.shape[-2], k.shape[-2]
     blocks = block_sizes(window, block_q, block_k, jax.default_backend())
@@ -92,7 +91,7 @@ def flash_attention(
     wide = jnp.float64 if jnp.float64 in (q.dtype, k.dtype) else jnp.float32
     factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, wide)
     mask = None if mask is None else _lift(jnp.asarray(mask), len(lead) + 2)
-    lengths = None if lengths is None else _lift(_check.clipped(lengths, m), len(lead))
+    lengths = None if lengths is None else _lift(_arrays.clipped(lengths, m), len(lead))
     q, k, v = (_lift(x, len(lead) + 2) for x in (q, k, v))
     o, lse = _attend((large, small), lead, q, k, v, factor, mask, lengths)
     return (o, lse) if return_lse else o

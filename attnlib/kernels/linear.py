@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from attnlib import _check
+from attnlib import _arrays, _check
 from attnlib.cost.linear import chunk_size
 from attnlib.kernels._sums import Plan, arrange, attend, wide
 
@@ -289,7 +289,7 @@ def step(
     if not isinstance(state, tuple) or len(state) != 2:
         raise ValueError(f"{name}: state: expected a State of two arrays, got {type(state).__name__}")
     state = State(*state)
-    _check.floating(name, **{"state.s": state.s, "state.z": state.z})
+    _arrays.floating(name, **{"state.s": state.s, "state.z": state.z})
     for part, x in state._asdict().items():
         if jnp.dtype(x.dtype).itemsize < 4:
             raise ValueError(
@@ -310,14 +310,13 @@ def step(
 
 def empty(name: str, features: int, d_v: int, lead: Any, dtype: Any) -> State:
     """Return a state of zeros."""
-    if not isinstance(lead, tuple) or any(isinstance(a, bool) or not isinstance(a, int) or a < 1 for a in lead):
-        raise ValueError(f"{name}: lead: expected a tuple of positive integers, got {lead!r}")
+    _check.axes(name, "lead", lead)
     return State(jnp.zeros((*lead, features, d_v), dtype), jnp.zeros((*lead, features), dtype))
 
 
 def wide_enough(name: str, dtype: Any) -> None:
     """Raise unless sums may be kept in `dtype`."""
-    _check.floating_dtype(name, dtype)
+    _arrays.floating_dtype(name, dtype)
     if jnp.dtype(dtype).itemsize < 4:
         raise ValueError(f"{name}: dtype: expected float32 or float64: a narrower sum stops growing, got {dtype!r}")
 
@@ -340,6 +339,5 @@ def check_arguments(
     name: str, q: Any, k: Any, v: Any, causal: Any, mask: Any, scale: Any, chunk: Any
 ) -> tuple[int, ...]:
     """Check what every linear mechanism takes; return the common leading axes."""
-    if chunk is not None:
-        _check.positive_int(name, chunk=chunk)
-    return _check.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)
+    _check.optional_int(name, chunk=chunk)
+    return _arrays.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from attnlib import _check
+from attnlib import _arrays
 
 AnyArray = Array | np.ndarray
 
@@ -60,7 +60,7 @@ def attention(
         >>> print(attention(q, k, v))  # e / (1 + e)
         [[0.7310586]]
     """
-    _check.attention("attention", q, k, v, causal=causal, mask=mask, scale=scale)
+    _arrays.attention("attention", q, k, v, causal=causal, mask=mask, scale=scale)
     rank = max(q.ndim, k.ndim, v.ndim)
     dtype = jnp.asarray(v).dtype
     q, k, v = (_widen(_lift(jnp.asarray(x), rank)) for x in (q, k, v))
@@ -109,7 +109,7 @@ def attention_weights(
          [0.5        0.5        0.        ]
          [0.33333334 0.33333334 0.33333334]]
     """
-    _check.attention("attention_weights", q, k, causal=causal, mask=mask, scale=scale)
+    _arrays.attention("attention_weights", q, k, causal=causal, mask=mask, scale=scale)
     rank = max(q.ndim, k.ndim)
     q, k = (_widen(_lift(jnp.asarray(x), rank)) for x in (q, k))
     return _weights(q, k, _visible(q, k, causal, mask), None, scale)

@@ -375,8 +375,7 @@ def _digits(x: float) -> str:
 
 
 def _settings(function: str, name: str, repeats: int | None, warmup: int, budget: int | float) -> None:
-    if repeats is not None:
-        _check.positive_int(function, **{name: repeats})
+    _check.optional_int(function, **{name: repeats})
     _check.positive_int(function, warmup=warmup)
     if not (budget > 0 and math.isfinite(budget)):
         raise ValueError(f"{function}: budget: expected a positive number of seconds, got {budget}")
