@@ -115,6 +115,11 @@ def prng_key(function: str, key: Any) -> None:
         raise ValueError(f"{function}: key: expected a key of jax.random.key, got {got}")
 
 
+def narrow(dtype: Any) -> bool:
+    """Return whether a long sum in `dtype` would stop growing: whether it is narrower than float32."""
+    return jnp.dtype(dtype).itemsize < 4
+
+
 def wide(*arrays: Any) -> Any:
     """Return the dtype of scores, features and sums: float64 if one of the arrays is, else float32."""
     return jnp.float64 if any(x.dtype == jnp.float64 for x in arrays) else jnp.float32

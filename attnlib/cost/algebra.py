@@ -289,6 +289,17 @@ def itemsize(function: str, dtype: Any) -> int:
     return BYTES[name]
 
 
+def itemsizes(function: str, dtype: Any) -> tuple[int, int]:
+    """Return the bytes of one number of `dtype`, and those of one score or sum: float32 at least.
+
+    Example:
+        >>> itemsizes("f", "bfloat16"), itemsizes("f", "float64")
+        ((2, 4), (8, 8))
+    """
+    narrow = itemsize(function, dtype)
+    return narrow, max(narrow, BYTES["float32"])
+
+
 def dtype_name(dtype: Any) -> str:
     """Return the name of a dtype, given by name or as a NumPy or JAX dtype."""
     return dtype if isinstance(dtype, str) else getattr(dtype, "name", getattr(dtype, "__name__", repr(dtype)))

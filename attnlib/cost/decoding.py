@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost.algebra import COUNTS, Cost, Number, Step, itemsize, quotient, size
+from attnlib.cost.algebra import COUNTS, Cost, Number, Step, itemsize, itemsizes, quotient, size
 from attnlib.cost.multihead import multihead_attention
 
 
@@ -55,8 +55,7 @@ def decode_step(
     d_v = d_k if d_v is None else size(name, "d_v", d_v)
     h_kv = h if h_kv is None else size(name, "h_kv", h_kv)
     quotient(name, "h_kv", h_kv, "h", h)
-    b = itemsize(name, dtype)
-    wide = max(b, 4)
+    b, wide = itemsizes(name, dtype)
     scores = batch * h * t
     new = batch * (h * d_k + h_kv * d_k + h_kv * d_v)
     w_in, w_out = d * (h * d_k + h_kv * d_k + h_kv * d_v), h * d_v * d

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsize, smallest
+from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, smallest
 
 
 def flash_attention(
@@ -70,8 +70,7 @@ def flash_attention(
     n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
     _check.flags(name, causal=causal, backward=backward)
     _check.optional_int(name, window=window, block_q=block_q, block_k=block_k)
-    narrow = itemsize(name, dtype)
-    wide = max(narrow, 4)
+    narrow, wide = itemsizes(name, dtype)
 
     large, small = block_sizes(window, block_q, block_k)
     heads = batch * h

@@ -13,7 +13,7 @@ from attnlib.cost.algebra import (
     Number,
     Step,
     attention_sizes,
-    itemsize,
+    itemsizes,
     largest,
     quotient,
     size,
@@ -177,7 +177,7 @@ def step_cost(
         **more,
     )
     heads = more["batch"] * (h if h_kv is None else h_kv)
-    return replace(cost, live=heads * features * ((d_k if d_v is None else d_v) + 1) * max(itemsize(name, dtype), 4))
+    return replace(cost, live=heads * features * ((d_k if d_v is None else d_v) + 1) * itemsizes(name, dtype)[1])
 
 
 def kernel_cost(
@@ -209,8 +209,7 @@ def kernel_cost(
     g = quotient(name, "h_kv", h_kv, "h", h)
     _check.flags(name, causal=causal, backward=backward)
     _check.optional_int(name, chunk=chunk)
-    narrow = itemsize(name, dtype)
-    wide = max(narrow, 4)
+    narrow, wide = itemsizes(name, dtype)
 
     c = chunk_size(features, chunk)
     rows = smallest(n, m) if causal else n

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, itemsize, product_backward, size
+from attnlib.cost.algebra import Cost, Number, Step, itemsizes, product_backward, size
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,7 @@ def _recurrent(
     n, d, batch = size(name, "n", n), size(name, "d", d), size(name, "batch", batch)
     d_h = d if d_h is None else size(name, "d_h", d_h)
     _check.flags(name, backward=backward)
-    b = itemsize(name, dtype)
-    wide = max(b, 4)
+    b, wide = itemsizes(name, dtype)
 
     blocks = cell.gates * d_h
     x, y, pre = batch * n * d, batch * n * d_h, batch * n * blocks

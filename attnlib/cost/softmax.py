@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsize, size, smallest
-
-BYTES_OF_SCORES = 4
-"""Scores and weights are float32 at least, whatever the dtype of q, k and v."""
+from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, size, smallest
 
 
 def attention(
@@ -68,8 +65,7 @@ def attention(
     name = "cost.attention"
     n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
     _check.flags(name, causal=causal, backward=backward)
-    narrow = itemsize(name, dtype)
-    wide = max(narrow, BYTES_OF_SCORES)
+    narrow, wide = itemsizes(name, dtype)
 
     pairs = batch * h * n * m
     q, o = batch * h * n * d_k * narrow, batch * h * n * d_v * narrow

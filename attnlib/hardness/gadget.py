@@ -383,7 +383,7 @@ def l2_attention(
     if scale is None:
         raise ValueError(f"{name}: scale: expected a finite real number, got None")
     _arrays.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)
-    wide = jnp.float64 if jnp.float64 in (q.dtype, k.dtype) else jnp.float32
+    wide = _arrays.wide(q, k)
     q, k = jnp.asarray(q).astype(wide), jnp.asarray(k).astype(wide)
     q = jnp.concatenate([q, jnp.ones_like(q[..., :1])], -1)
     k = jnp.concatenate([2 * k, -(k**2).sum(-1, keepdims=True)], -1)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from attnlib import _arrays, _check
 from attnlib.cost.linear import chunk_size
-from attnlib.kernels._sums import Plan, arrange, attend, wide
+from attnlib.kernels._sums import Plan, arrange, attend
 
 AnyArray = Array | np.ndarray
 FeatureMap = Callable[[Array], Array]
@@ -218,7 +218,7 @@ def map_kernel(name: str, feature_map: Any, scale: Any, q: Any, k: Any) -> tuple
     """Check the feature map; return the kernel and the arrays that the feature map closes over."""
     if feature_map is not None and not callable(feature_map):
         raise ValueError(f"{name}: feature_map: expected a function, got {type(feature_map).__name__}")
-    dtype = wide(q, k)
+    dtype = _arrays.wide(q, k)
     factor = jnp.asarray(1 if scale is None else scale, dtype)
     if feature_map is None:
         return MapKernel(elu_plus_one), [factor]
@@ -237,7 +237,7 @@ def map_kernel(name: str, feature_map: Any, scale: Any, q: Any, k: Any) -> tuple
         raise ValueError(
             f"{name}: feature_map: expected (c, {k.shape[-1]}) to become real features (c, D), got {got} for c = 2"
         )
-    if jnp.dtype(out.dtype).itemsize < 4:
+    if _arrays.narrow(out.dtype):
         raise ValueError(f"{name}: feature_map: expected features in float32 or wider, got {out.dtype}")
     # One row: what is converted keeps the shape that it was traced with, and chunks have several lengths.
     one, hoisted = jax.closure_convert(lambda row: feature_map(row[None])[0], shape_of((k.shape[-1],), dtype))
@@ -291,7 +291,7 @@ def step(
     state = State(*state)
     _arrays.floating(name, **{"state.s": state.s, "state.z": state.z})
     for part, x in state._asdict().items():
-        if jnp.dtype(x.dtype).itemsize < 4:
+        if _arrays.narrow(x.dtype):
             raise ValueError(
                 f"{name}: state.{part}: expected float32 or float64: a narrower sum stops growing, got {x.dtype}"
             )
@@ -317,7 +317,7 @@ def empty(name: str, features: int, d_v: int, lead: Any, dtype: Any) -> State:
 def wide_enough(name: str, dtype: Any) -> None:
     """Raise unless sums may be kept in `dtype`."""
     _arrays.floating_dtype(name, dtype)
-    if jnp.dtype(dtype).itemsize < 4:
+    if _arrays.narrow(dtype):
         raise ValueError(f"{name}: dtype: expected float32 or float64: a narrower sum stops growing, got {dtype!r}")
 
 

@@ -15,7 +15,6 @@ from jaxtyping import Array, Bool, Float
 from attnlib import _arrays, _check
 from attnlib.cost.taylor import MAX_FEATURES, Crossover, check_order, crossover, taylor_features
 from attnlib.kernels import _monomials
-from attnlib.kernels._sums import wide
 from attnlib.kernels._taylor_error import ErrorBound, error_bound, minimal_order, negative_below
 from attnlib.kernels.linear import State, check_arguments, empty, key_mask, run, step, wide_enough
 
@@ -383,7 +382,7 @@ def truncated_exponential(x: Float[AnyArray, "..."], order: int) -> Float[Array,
 
 
 def _factor(q: Any, k: Any, scale: Any) -> Array:
-    return jnp.asarray(1 / math.sqrt(k.shape[-1]) if scale is None else scale, wide(q, k))
+    return jnp.asarray(1 / math.sqrt(k.shape[-1]) if scale is None else scale, _arrays.wide(q, k))
 
 
 def _warn(name: str, order: int) -> None:

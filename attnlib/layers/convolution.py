@@ -126,7 +126,7 @@ def conv(
         ).reshape(*lead, n, -1)
     else:
         # k shifted copies, multiplied and summed in one pass: a grouped convolution takes 80 times as long on CPU.
-        wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32  # k terms: a narrow sum stops growing
+        wide = _arrays.wide(x)  # k terms: a narrow sum stops growing
         padded = jnp.pad(x.astype(wide), [*[(0, 0)] * len(lead), (left, reach - left), (0, 0)])
         taps = (
             jax.lax.slice_in_dim(padded, t * dilation, t * dilation + n, axis=-2)

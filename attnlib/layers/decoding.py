@@ -295,7 +295,7 @@ def step(
 def _attend(q: Array, k: Array, v: Array, cache: KVCache, scale: Any, context: int) -> tuple[Array, KVCache]:
     shape = (*q.shape[:-1], v.shape[-1])
     heads, d_k, c = cache.k.shape
-    wide = jnp.float64 if jnp.float64 in (q.dtype, cache.k.dtype) else jnp.float32
+    wide = _arrays.wide(q, cache.k)
     t = cache.length
     full = (t < 0) if cache.ring else (t < 0) | (t >= c)
     slot = t % c if cache.ring else jnp.clip(t, 0, c - 1)

@@ -274,7 +274,7 @@ def _run(
     d_h = _check_arguments(name, gates, params, x, state, state_names, lengths, reverse)
     x = jnp.asarray(x)
     *lead, n, _ = x.shape
-    wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+    wide = _arrays.wide(x)
     p = {w: jnp.asarray(array).astype(wide) for w, array in params.items()}
     h = tuple(jnp.zeros((*lead, d_h), wide) if s is None else jnp.asarray(s).astype(wide) for s in state)
     exists = None
