@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, flags, itemsize, optional_integers, smallest
+from attnlib.cost.softmax import state as state
 
 
 def flash_attention(
