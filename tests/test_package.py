@@ -37,11 +37,10 @@ def built(tmp_path_factory):
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     shutil.copytree(ROOT / "attnlib", source / "attnlib", ignore=shutil.ignore_patterns("__pycache__"))
-    program = (
-        "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1]); b.build_sdist(sys.argv[1])"
-    )
-    command = [sys.executable, "-W", "ignore", "-c", program, str(folder)]
-    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    for what in ("wheel", "sdist"):
+        program = f"import sys; from setuptools import build_meta; build_meta.build_{what}(sys.argv[1])"
+        command = [sys.executable, "-W", "ignore", "-c", program, str(folder)]
+        subprocess.run(command, cwd=source, check=True, capture_output=True)
     return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
 
 

@@ -41,7 +41,7 @@ def rnn(
         >>> rnn(1000, 512).matmul_flops, rnn(1000, 512).path
         (1048576000, 1000)
     """
-    return _recurrent("cost.rnn", 1, (1, 1, 0), (6, 0), 3, n, d, d_h, batch, backward, dtype)
+    return _recurrent("cost.rnn", 1, (1, 1, 0), (5, 0), 2, n, d, d_h, batch, backward, dtype)
 
 
 def gru(
@@ -77,7 +77,7 @@ def gru(
         >>> gru(1000, 512).matmul_flops // rnn(1000, 512).matmul_flops
         3
     """
-    return _recurrent("cost.gru", 3, (8, 3, 1), (22, 1), 9, n, d, d_h, batch, backward, dtype)
+    return _recurrent("cost.gru", 3, (8, 3, 1), (21, 1), 8, n, d, d_h, batch, backward, dtype)
 
 
 def lstm(
@@ -113,7 +113,7 @@ def lstm(
         >>> lstm(1000, 512).matmul_flops // rnn(1000, 512).matmul_flops
         4
     """
-    return _recurrent("cost.lstm", 4, (8, 5, 0), (29, 0), 12, n, d, d_h, batch, backward, dtype)
+    return _recurrent("cost.lstm", 4, (8, 5, 0), (27, 0), 12, n, d, d_h, batch, backward, dtype)
 
 
 def _recurrent(
