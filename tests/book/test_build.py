@@ -71,7 +71,7 @@ def write_book(book: Path) -> Path:
     """Write a book of two pages with this repository's own configuration, tools and assets."""
     for name in ("_config.yml", "pyproject.toml", "requirements.txt"):
         shutil.copy(ROOT / name, book / name)
-    for name in ("tools", "book"):
+    for name in ("tools", "theme"):
         shutil.copytree(ROOT / name, book / name, ignore=shutil.ignore_patterns("__pycache__"))
     (book / "attnlib").mkdir()
     (book / "attnlib" / "one.py").write_text("ONE = 1\n")
