@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from support import FULL, float64
 
 import attnlib
-from attnlib import _check, attention, cost, count, flash_attention, reference
+from attnlib import _arrays, attention, cost, count, flash_attention, reference
 from attnlib.cost.flash import BLOCKS, block_pairs, cover
 
 
@@ -97,7 +97,7 @@ def test_lengths_beyond_every_key_hide_none(rng, untyped):
         np.testing.assert_array_equal(
             flash_attention(q, k, v, lengths=lengths), flash_attention(q, k, v, lengths=np.array(9))
         )
-        assert _check.within(lengths, (), 9).all()
+        assert _arrays.within(lengths, (), 9).all()
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"causal": True}, {"window": 5}, {"lengths": jnp.array(14)}], ids=str)

@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, flags, itemsize, size, smallest
-
-BYTES_OF_SCORES = 4
-"""Scores and weights are float32 at least, whatever the dtype of q, k and v."""
+from attnlib import _check
+from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, size, smallest
 
 
 def attention(
@@ -66,9 +64,8 @@ def attention(
     """
     name = "cost.attention"
     n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
-    flags(name, causal=causal, backward=backward)
-    narrow = itemsize(name, dtype)
-    wide = max(narrow, BYTES_OF_SCORES)
+    _check.flags(name, causal=causal, backward=backward)
+    narrow, wide = itemsizes(name, dtype)
 
     pairs = batch * h * n * m
     q, o = batch * h * n * d_k * narrow, batch * h * n * d_v * narrow
@@ -138,7 +135,7 @@ def visible_pairs(n: Number, m: Number | None = None, *, causal: bool = True) ->
     name = "cost.visible_pairs"
     n = size(name, "n", n)
     m = n if m is None else size(name, "m", m)
-    flags(name, causal=causal)
+    _check.flags(name, causal=causal)
     if not causal:
         return n * m
     # The last r = min(n, m) queries see m − r + 1, …, m keys; queries before them see none.

@@ -281,9 +281,6 @@ def exponent(sizes: Sequence[int | float] | np.ndarray, seconds: Sequence[int | 
 def student_t(degrees: int, confidence: float = 0.95) -> float:
     """Return t with P(|T| < t) = `confidence` for Student's T with `degrees` degrees of freedom.
 
-    For an integer number of degrees the distribution is a finite sum in θ = arctan(t/√degrees) (Abramowitz
-    and Stegun 26.7.3 and 26.7.4); it grows with θ, so bisection inverts it.
-
     Raises:
         ValueError: `degrees` is not a positive integer or `confidence` is not between 0 and 1.
 
@@ -294,22 +291,9 @@ def student_t(degrees: int, confidence: float = 0.95) -> float:
     _check.positive_int("clock.student_t", degrees=degrees)
     if not 0 < confidence < 1:
         raise ValueError(f"clock.student_t: confidence: expected a number between 0 and 1, got {confidence}")
+    from scipy.special import stdtrit  # takes longer to import than everything else here
 
-    def probability(theta: float) -> float:
-        c, odd = math.cos(theta), degrees % 2
-        term = c if odd else 1.0
-        total = 0.0
-        for k in range(odd, degrees - 1, 2):
-            total += term
-            term *= c * c * (k + 1) / (k + 2)
-        inner = math.sin(theta) * total
-        return 2 / math.pi * (theta + inner) if odd else inner
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if probability(middle) < confidence else (low, middle)
-    return math.tan(low) * math.sqrt(degrees)
+    return float(stdtrit(degrees, (1 + confidence) / 2))
 
 
 def machine() -> str:
@@ -396,8 +380,7 @@ def _digits(x: float) -> str:
 
 def _settings(function: str, name: str, repeats: int | None, warmup: int, budget: int | float) -> float:
     """Check them; return the budget that ATTNLIB_CLOCK leaves."""
-    if repeats is not None:
-        _check.positive_int(function, **{name: repeats})
+    _check.optional_int(function, **{name: repeats})
     _check.positive_int(function, warmup=warmup)
     if not (budget > 0 and math.isfinite(budget)):
         raise ValueError(f"{function}: budget: expected a positive number of seconds, got {budget}")
