@@ -41,7 +41,7 @@ def two_sizes(monkeypatch):
 @pytest.mark.parametrize("trial", range(60 if FULL else 12))
 def test_agrees_with_attention_on_random_problems(trial, two_sizes):
     rng = np.random.default_rng(trial)
-    n, m, d_k, d_v = rng.integers(1, 40, 4)
+    n, m, d_k, d_v = rng.integers(1, 40, 4).tolist()
     q_lead, k_lead = [((), ()), ((2, 3), (2, 1)), ((2, 1), (1, 2)), ((2,), ())][trial % 4]
     kwargs = {"causal": bool(rng.integers(2)), "window": rng.choice([None, 1, 5, 50])}
     lead = np.broadcast_shapes(q_lead, k_lead)

@@ -19,6 +19,7 @@ BYTES = {
     "float8_e4m3fn": 1,
     "float8_e5m2": 1,
 }
+"""Bytes of one number of each dtype that has a name here."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from attnlib import _check
 from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, smallest, symbolic
+from attnlib.cost.softmax import state as state
 
 
 def flash_attention(

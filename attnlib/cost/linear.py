@@ -286,3 +286,8 @@ def _ends(rows: Any, chunk: Any) -> Any:
     return (
         rest + np.where(rows == chunk, chunk, 0) if isinstance(rows, np.ndarray) else rest or chunk * (rows == chunk)
     )
+
+
+def state(n: Number, d_k: Number, d_v: Number, *, features: Number | None = None) -> Number:
+    """Return how many numbers decoding keeps for a head of keys, whatever n: D sums of d_v numbers, and D of one."""
+    return (d_k if features is None else features) * (d_v + 1)

@@ -32,9 +32,9 @@ class Cell:
     bias_gradient_flops: int = 0
 
 
-RNN = Cell(gates=1, flops=1, transcendentals=1, kept=3, gradient_flops=6)
-GRU = Cell(gates=3, flops=8, transcendentals=3, kept=9, gradient_flops=22, own_biases=1, bias_gradient_flops=1)
-LSTM = Cell(gates=4, flops=8, transcendentals=5, kept=12, gradient_flops=29)
+RNN = Cell(gates=1, flops=1, transcendentals=1, kept=2, gradient_flops=5)
+GRU = Cell(gates=3, flops=8, transcendentals=3, kept=8, gradient_flops=21, own_biases=1, bias_gradient_flops=1)
+LSTM = Cell(gates=4, flops=8, transcendentals=5, kept=12, gradient_flops=27)
 
 
 def rnn(

@@ -142,3 +142,8 @@ def visible_pairs(n: Number, m: Number | None = None, *, causal: bool = True) ->
     r = n if m is n else smallest(n, m)
     total = 2 * r * m - r * (r - 1)
     return total // 2 if isinstance(total, int | np.ndarray) else total / 2
+
+
+def state(n: Number, d_k: Number, d_v: Number) -> Number:
+    """Return how many numbers decoding keeps for a head of keys after n positions: all keys and values."""
+    return n * (d_k + d_v)

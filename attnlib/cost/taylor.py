@@ -324,3 +324,8 @@ def _sizes(name: str, n: Any, d: Any, d_v: Any, causal: Any) -> tuple[Number, Nu
     n, d = size(name, "n", n), size(name, "d", d)
     _check.flags(name, causal=causal)
     return n, d, d if d_v is None else size(name, "d_v", d_v)
+
+
+def state(n: Number, d_k: Number, d_v: Number, *, order: int = 2) -> Number:
+    """Return how many numbers decoding keeps for a head of keys, whatever n."""
+    return taylor_state(d_k, order, d_v=d_v)

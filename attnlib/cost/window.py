@@ -119,3 +119,8 @@ def window_pairs(n: Number, r: Number, *, causal: bool = True) -> Number:
         r = sympy.floor(sympy.sympify(r) / 2)
     s = smallest(r // 2 if exact else r, n - 1)
     return n * (2 * s + 1) - s * (s + 1)
+
+
+def state(n: Number, d_k: Number, d_v: Number, *, r: int) -> Number:
+    """Return how many numbers decoding keeps for a head of keys after n positions: the last r keys and values."""
+    return smallest(n, r) * (d_k + d_v)

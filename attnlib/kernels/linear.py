@@ -253,7 +253,8 @@ def shape_of(shape: tuple[int, ...], dtype: Any) -> Any:
 
 def elu_plus_one(x: Array) -> Array:
     """elu(x) + 1: x + 1 where x > 0, else e^x. Positive wherever e^x does not underflow."""
-    return jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0)))
+    positive = x > 0
+    return jnp.where(positive, x + 1, jnp.exp(jnp.where(positive, jnp.zeros((), x.dtype), x)))
 
 
 def run(

@@ -143,7 +143,7 @@ def rnn(
     """
 
     def cell(pre: Array, h: tuple[Array], p: Params) -> tuple[Array]:
-        return (jnp.tanh(pre + h[0] @ p["u"]),)
+        return (_tanh(pre + h[0] @ p["u"]),)
 
     y, (h,) = _run("rnn", 1, cell, params, x, (state,), ("state",), lengths, reverse)
     return y, h
@@ -192,7 +192,7 @@ def gru(
     def cell(pre: Array, h: tuple[Array], p: Params) -> tuple[Array]:
         (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(pre, 3, axis=-1), jnp.split(h[0] @ p["u"], 3, axis=-1)
         r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
-        c = jnp.tanh(x_n + r * (h_n + jnp.broadcast_to(p["b_n"], h_n.shape)))
+        c = _tanh(x_n + r * (h_n + jnp.broadcast_to(p["b_n"], h_n.shape)))
         return (c + z * (h[0] - c),)
 
     y, (h,) = _run("gru", 3, cell, params, x, (state,), ("state",), lengths, reverse)
@@ -239,8 +239,8 @@ def lstm(
     def cell(pre: Array, state: tuple[Array, Array], p: Params) -> tuple[Array, Array]:
         h, c = state
         i, f, g, o = jnp.split(pre + h @ p["u"], 4, axis=-1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * _tanh(g)
+        return jax.nn.sigmoid(o) * _tanh(c), c
 
     if state is not None and (not isinstance(state, tuple | list) or len(state) != 2):
         got = f"{len(state)} of them" if isinstance(state, tuple | list) else type(state).__name__
@@ -248,6 +248,18 @@ def lstm(
     pair = (None, None) if state is None else tuple(state)
     y, (h, c) = _run("lstm", 4, cell, params, x, pair, ("state[0]", "state[1]"), lengths, reverse)
     return y, (h, c)
+
+
+@jax.custom_jvp
+def _tanh(x: Array) -> Array:
+    """The hyperbolic tangent; its derivative keeps one array, where an older JAX keeps two."""
+    return jnp.tanh(x)
+
+
+@_tanh.defjvp
+def _tanh_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    t = _tanh(*primals)
+    return t, tangents[0] * (1 - t * t)
 
 
 def _init(name: str, gates: int, key: Array, d: int, d_h: int | None, dtype: Any) -> Params:

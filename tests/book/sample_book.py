@@ -15,7 +15,7 @@ SAMPLE = ROOT / "tests" / "book" / "sample"
 def copy_sample(book: Path, url: str | None = None, branch: str | None = None) -> Path:
     """Make a repository whose chapters are the sample's; `url` and `branch` as if it were a fork."""
     shutil.copytree(SAMPLE, book, dirs_exist_ok=True)
-    for name in ("tools", "book"):
+    for name in ("tools", "theme"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, book / name, ignore=ignored, dirs_exist_ok=True)
     shutil.copy(ROOT / "requirements.txt", book)

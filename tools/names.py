@@ -1,0 +1,133 @@
+"""Every public name of the library, found and never listed: what the API page shows and links lead to.
+
+A name is public that `attnlib/__init__.pyi` or the `__init__.py` of a public package exports (`from … import x as x`),
+and in any other public module every function and class without an underscore, and every constant with a docstring.
+A module of a package from which the package exports nothing is public itself: `attnlib.book.plot`. So is whatever
+the registry names, wherever it lives.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attnlib
+from attnlib import registry
+
+
+@dataclass(frozen=True)
+class Room:
+    """A module under the name by which it is imported, and its public names."""
+
+    path: str
+    module: ModuleType
+    names: tuple[str, ...]
+
+    def find(self, name: str) -> Any:
+        """Return what the name stands for."""
+        return getattr(self.module, name)
+
+
+def rooms() -> list[Room]:
+    """Every public module; a function or class that two of them have stands in the first."""
+    found, seen = [], set()
+    for path, module, names in _every_module():
+        own = []
+        for name in names:
+            value = getattr(module, name)
+            if not inspect.ismodule(value) and not (callable(value) and id(value) in seen):
+                own.append(name)
+                seen.add(id(value))
+        found.append(Room(path, module, tuple(own)))
+    homes: dict[str, list[str]] = {}
+    for function in _of_registry():
+        if id(function) not in seen:
+            seen.add(id(function))
+            homes.setdefault(function.__module__, []).append(function.__name__)
+    return [*found, *(Room(path, import_module(path), tuple(names)) for path, names in homes.items())]
+
+
+def public_names() -> dict[str, Any]:
+    """`attnlib.cost.attention: function`, … : what the API page has an entry for, in its order."""
+    return {f"{room.path}.{name}": room.find(name) for room in rooms() for name in room.names}
+
+
+def unwrapped(function: Any) -> Any:
+    """Return the function itself where the registry has filled in options."""
+    return function.func if isinstance(function, partial) else function
+
+
+def documentation(room: Room, name: str) -> str:
+    """The docstring of a name, '' without one; that of a constant is the string below its assignment."""
+    value = room.find(name)
+    if inspect.isfunction(value) or inspect.isclass(value):
+        return inspect.getdoc(value) or ""
+    home = _exports(room.module).get(name, room.module.__name__)
+    return _constants(import_module(home)).get(name, "")
+
+
+def _every_module() -> Iterator[tuple[str, ModuleType, list[str]]]:
+    exported = _exports(attnlib)
+    yield "attnlib", attnlib, list(exported)
+    for name in exported:
+        module = getattr(attnlib, name)
+        if inspect.ismodule(module):
+            yield from _with_parts(f"attnlib.{name}", module)
+
+
+def _with_parts(path: str, module: ModuleType) -> Iterator[tuple[str, ModuleType, list[str]]]:
+    if not hasattr(module, "__path__"):
+        yield path, module, _own(module)
+        return
+    exported = _exports(module)
+    yield path, module, list(exported)
+    for part in pkgutil.iter_modules(module.__path__):
+        full = f"{module.__name__}.{part.name}"
+        if not part.name.startswith("_") and full not in exported.values():
+            yield from _with_parts(f"{path}.{part.name}", import_module(full))
+
+
+def _of_registry() -> Iterator[Any]:
+    for entry in (*registry.MECHANISMS, *registry.LAYERS):
+        yield from map(unwrapped, (entry.fn, entry.cost, entry.definition))
+    yield from (unwrapped(layer.draw) for layer in registry.LAYERS)
+
+
+@cache
+def _tree(module: ModuleType) -> ast.Module:
+    file = Path(module.__file__ or "")
+    stub = file.with_suffix(".pyi")
+    return ast.parse((stub if stub.is_file() else file).read_text("utf8"))
+
+
+def _exports(module: ModuleType) -> dict[str, str]:
+    """`name: module` that it is imported from, of every name that a package exports."""
+    imports = [statement for statement in _tree(module).body if isinstance(statement, ast.ImportFrom)]
+    return {a.name: str(i.module) for i in imports for a in i.names if a.asname == a.name}
+
+
+def _own(module: ModuleType) -> list[str]:
+    made = [x.name for x in _tree(module).body if isinstance(x, ast.FunctionDef | ast.ClassDef)]
+    return [name for name in (*made, *_constants(module)) if not name.startswith("_")]
+
+
+def _constants(module: ModuleType) -> dict[str, str]:
+    """`name: docstring` of every assignment that a string follows."""
+    body = _tree(module).body
+    found = {}
+    for statement, after in zip(body, body[1:], strict=False):
+        match statement, after:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                found[name] = inspect.cleandoc(text)
+    return found
