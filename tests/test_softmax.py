@@ -321,9 +321,3 @@ BAD = [
     *layer("causal", "True or False", "1", causal=1),
     *layer("scale", "finite real number", "nan", scale=float("nan")),
 ]
-
-
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad[3].__name__}-{bad[0]}-{bad[2]}")
-def test_bad_input(refuses, bad):
-    argument, expected, got, fn, args, kwargs = bad
-    refuses(argument, expected, got, fn, *args, **kwargs)
