@@ -24,14 +24,22 @@ help: ## say what there is
 book: .venv/.attnlib ## execute every chapter, build the pages in _build/html
 	.venv/bin/python -m tools.build $(if $(KEEP_GOING),--keep-going)
 
+# Where the time went is kept by each run of pytest, and printed by the last.
+test test-full: export ATTNLIB_TIMES = _build/times
+# What every mechanism and every public name promises, what leans on the inside of JAX, and the examples;
+# `make test-full` adds the other tests.
+CONTRACT = tests/contract.py tests/test_api.py tests/test_count.py tests/test_graph.py tests/test_spread.py attnlib
+
 test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (about half an hour on 2 cores)
-	@echo "== the library on the oldest versions it promises (locks/oldest.txt)"
-	.venv-oldest/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
+	@$(if $(ATTNLIB_FULL),,rm -rf $(ATTNLIB_TIMES))
+	@echo "== the library on the oldest versions it promises (locks/oldest.txt): $(if $(ATTNLIB_FULL),all of it,the contract)"
+	.venv-oldest/bin/python -m pytest -q -n $(JOBS) $(if $(ATTNLIB_FULL),--ignore=tests/book,$(CONTRACT))
 	@echo "== everything"
 	.venv/bin/python -m pytest -q -n $(JOBS) --dist loadgroup
 
 test-full: export ATTNLIB_FULL = 1
 test-full: interpreters .venv-colab-test/.attnlib ## the same with all random trials, on every Python there is, and Colab's JAX
+	@rm -rf $(ATTNLIB_TIMES)
 	for v in $(HERE); do \
 		$(MAKE) .venv-$$v/.attnlib; \
 		echo "== the library on Python $$v (requirements.txt)"; \

@@ -6,12 +6,12 @@ stands in `__init__.pyi`, which type checkers read as well.
 
 import ast
 from importlib import import_module
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 _HOMES = {
     name.name: statement.module
-    for statement in ast.parse((files(__name__) / "__init__.pyi").read_text("utf8")).body
+    for statement in ast.parse(Path(__file__).with_suffix(".pyi").read_text("utf8")).body
     if isinstance(statement, ast.ImportFrom) and statement.module
     for name in statement.names
 }

@@ -1,28 +1,61 @@
-"""Argument checks shared by every kernel: each names the argument, what was expected and what came."""
+"""Checks of arguments that need no JAX: each names the argument, what was expected and what came."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 NUMBERS = (int, float, np.integer, np.floating)
 
 
-def floating(function: str, **arrays: Any) -> None:
-    """Raise unless every argument is an array of real floating-point numbers, with no empty axis."""
-    for name, x in arrays.items():
-        if not hasattr(x, "shape") or not hasattr(x, "dtype"):
-            raise ValueError(f"{function}: {name}: expected an array, got {type(x).__name__}")
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise ValueError(f"{function}: {name}: expected a real floating-point dtype, got {x.dtype}")
-        if 0 in x.shape:
-            raise ValueError(f"{function}: {name}: expected no axis of length 0, got shape {x.shape}")
+def whole(value: Any, least: int = 1) -> bool:
+    """Return whether `value` is a Python integer of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def at_least(function: str, least: int, **values: Any) -> None:
+    """Raise unless every argument is a Python integer of at least `least`."""
+    for name, value in values.items():
+        if not whole(value, least):
+            raise ValueError(f"{function}: {name}: expected an integer of at least {least}, got {value!r}")
+
+
+def positive_int(function: str, **values: Any) -> None:
+    """Raise unless every argument is a Python integer of at least 1."""
+    at_least(function, 1, **values)
+
+
+def optional_int(function: str, **values: Any) -> None:
+    """Raise unless every argument is None or a Python integer of at least 1."""
+    at_least(function, 1, **{name: value for name, value in values.items() if value is not None})
+
+
+def axes(function: str, name: str, value: Any) -> None:
+    """Raise unless `value` is a tuple of lengths of axes."""
+    if not isinstance(value, tuple) or not all(map(whole, value)):
+        raise ValueError(f"{function}: {name}: expected a tuple of positive integers, got {value!r}")
+
+
+def flags(function: str, **values: Any) -> None:
+    """Raise unless every argument is a Python bool: it decides what is compiled, so it cannot be traced."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{function}: {name}: expected True or False, got {value!r}")
+
+
+def flag(function: str, name: str, value: Any) -> None:
+    """Raise unless the argument is a Python bool."""
+    flags(function, **{name: value})
+
+
+def divides(function: str, part_name: str, part: int, whole_name: str, whole: int) -> int:
+    """Return whole // part, or raise when part does not divide whole."""
+    if whole % part:
+        raise ValueError(f"{function}: {part_name}: expected a divisor of {whole_name} = {whole}, got {part}")
+    return whole // part
 
 
 def rank_at_least(function: str, rank: int, axes: str, **arrays: Any) -> None:
@@ -48,137 +81,27 @@ def broadcastable(function: str, **shapes: tuple[int, ...]) -> tuple[int, ...]:
     common: tuple[int, ...] = ()
     for name, shape in shapes.items():
         try:
-            common = jnp.broadcast_shapes(common, shape)
+            common = np.broadcast_shapes(common, shape)
         except ValueError:
             got = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
             raise ValueError(f"{function}: {name}: expected leading axes that broadcast, got {got}") from None
     return common
 
 
-def attention(function: str, q: Any, k: Any, *v: Any, causal: Any, mask: Any, scale: Any) -> tuple[int, ...]:
-    """Check the arguments that every kind of attention has, and return the common leading axes; v may be left out."""
-    arrays = dict(zip("qkv", (q, k, *v), strict=False))
-    floating(function, **arrays)
-    rank_at_least(function, 2, "(..., n, d)", **arrays)
-    same_axis(function, -1, "d_k", q=q, k=k)
-    if v:
-        same_axis(function, -2, "m", k=k, v=v[0])
-    lead = broadcastable(function, **{a: x.shape[:-2] for a, x in arrays.items()})
-    flag(function, "causal", causal)
-    scalar(function, "scale", scale)
-    boolean_mask(function, mask, (*lead, q.shape[-2], k.shape[-2]))
-    return lead
-
-
-def boolean_mask(function: str, mask: Any, shape: tuple[int, ...]) -> None:
-    """Raise unless `mask` is None or a boolean array that broadcasts to `shape` without enlarging it."""
-    if mask is None:
-        return
-    if not hasattr(mask, "shape") or not hasattr(mask, "dtype"):
-        raise ValueError(f"{function}: mask: expected a boolean array, got {type(mask).__name__}")
-    if mask.dtype != jnp.bool_:
-        raise ValueError(f"{function}: mask: expected dtype bool (True = may attend), got {mask.dtype}")
-    fits = len(mask.shape) <= len(shape) and all(
-        a in (1, b) for a, b in zip(reversed(mask.shape), reversed(shape), strict=False)
+def fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Return whether an array of `shape` broadcasts to `target` without enlarging it."""
+    return len(shape) <= len(target) and all(
+        a in (1, b) for a, b in zip(reversed(shape), reversed(target), strict=False)
     )
-    if not fits:
-        raise ValueError(f"{function}: mask: expected a shape that broadcasts to {shape}, got {mask.shape}")
-
-
-def lengths(function: str, value: Any, lead: tuple[int, ...]) -> None:
-    """Raise unless `value` is None or an array of integers that broadcasts to the leading axes `lead`."""
-    if value is None:
-        return
-    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        raise ValueError(f"{function}: lengths: expected an array of integers, got {type(value).__name__}")
-    if not jnp.issubdtype(value.dtype, jnp.integer):
-        raise ValueError(f"{function}: lengths: expected an array of integers, got {value.dtype}")
-    fits = len(value.shape) <= len(lead) and all(
-        a in (1, b) for a, b in zip(reversed(value.shape), reversed(lead), strict=False)
-    )
-    if not fits:
-        raise ValueError(f"{function}: lengths: expected a shape that broadcasts to {lead}, got {value.shape}")
-
-
-def clipped(lengths: Any, n: int) -> jax.Array:
-    """Return checked lengths as int32, no larger than n, whatever integers they are: 2³² − 1 is not −1."""
-    lengths = jnp.asarray(lengths)
-    return jnp.minimum(lengths, jnp.asarray(min(n, int(np.iinfo(lengths.dtype).max)), lengths.dtype)).astype(
-        jnp.int32
-    )
-
-
-def within(lengths: Any, lead: Sequence[int], n: int) -> jax.Array:
-    """Return which of n positions exist, (*lead, n), for checked lengths that broadcast to the leading axes."""
-    count = jnp.broadcast_to(clipped(lengths, n), (*lead,))[..., None]
-    return jax.lax.broadcasted_iota(jnp.int32, (*lead, n), len(lead)) < count
-
-
-def flag(function: str, name: str, value: Any) -> None:
-    """Raise unless `value` is a Python bool: it decides what is compiled, so it cannot be traced."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{function}: {name}: expected True or False, got {value!r}")
-
-
-def scalar(function: str, name: str, value: Any) -> None:
-    """Raise unless `value` is None, a finite number or a JAX array with no axes, whose value may be traced."""
-    if value is None or (isinstance(value, NUMBERS) and not isinstance(value, bool) and math.isfinite(value)):
-        return
-    if isinstance(value, jax.Array | np.ndarray) and value.shape == () and jnp.issubdtype(value.dtype, jnp.floating):
-        return
-    array = hasattr(value, "dtype") and not isinstance(value, NUMBERS)
-    got = f"shape {value.shape}, dtype {value.dtype}" if array else repr(value)
-    raise ValueError(f"{function}: {name}: expected a finite real number, got {got}")
 
 
 @contextmanager
-def named(function: str, inner: str) -> Iterator[None]:
-    """Let errors of a function that does the work speak of the one that was called."""
+def named(function: str, *inner: str) -> Iterator[None]:
+    """Let errors of functions that do the work, `inner`, speak of the one that was called."""
     try:
         yield
     except ValueError as error:
-        message = str(error)
-        if not message.startswith(f"{inner}: "):
+        by, colon, message = str(error).partition(": ")
+        if by not in inner:
             raise
-        raise ValueError(function + message.removeprefix(inner)) from None
-
-
-def params(function: str, value: Any, names: list[str]) -> None:
-    """Raise unless `value` is a dict of exactly these names, of floating-point arrays."""
-    if not isinstance(value, dict) or set(value) != set(names):
-        got = sorted(value) if isinstance(value, dict) else type(value).__name__
-        raise ValueError(f"{function}: params: expected a dict of {', '.join(names)}, got {got}")
-    floating(function, **value)
-
-
-def floating_dtype(function: str, dtype: Any) -> None:
-    """Raise unless `dtype` names a real floating-point dtype."""
-    try:
-        known = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
-    except TypeError:
-        known = False
-    if not known:
-        raise ValueError(f"{function}: dtype: expected a real floating-point dtype, got {dtype!r}")
-
-
-def prng_key(function: str, key: Any) -> None:
-    """Raise unless `key` is one key of `jax.random.key`, or one of the older `jax.random.PRNGKey`."""
-    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
-    new = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
-    if not new and not (dtype == jnp.uint32 and shape == jax.random.key_data(jax.random.key(0)).shape):
-        got = f"shape {shape}, dtype {dtype}" if dtype is not None else repr(key)
-        raise ValueError(f"{function}: key: expected a key of jax.random.key, got {got}")
-
-
-def positive_int(function: str, **values: Any) -> None:
-    """Raise unless every argument is a Python integer of at least 1."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{function}: {name}: expected an integer of at least 1, got {value!r}")
-
-
-def divides(function: str, part_name: str, part: int, whole_name: str, whole: int) -> int:
-    """Return whole // part, or raise when part does not divide whole."""
-    if whole % part:
-        raise ValueError(f"{function}: {part_name}: expected a divisor of {whole_name} = {whole}, got {part}")
-    return whole // part
+        raise ValueError(function + colon + message) from None

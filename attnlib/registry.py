@@ -69,6 +69,11 @@ class Mechanism:
         return _find(f"{self.package}.cost.{self.stem}", self.name)
 
     @property
+    def state(self) -> Callable[..., Any]:
+        """Return the function of n, d_k and d_v that says how many numbers decoding keeps for a head of keys."""
+        return _find(f"{self.package}.cost.{self.stem}", "state")
+
+    @property
     def definition(self) -> Callable[..., Any]:
         """Return its definition in NumPy, float64, which takes what the kernel takes."""
         return _find(f"{self.package}.reference", self.name)

@@ -1,5 +1,11 @@
-"""Strict numerics for every test: no silent change of dtype, no silent broadcasting of ranks, two CPU devices."""
+"""Strict numerics for every test: no silent change of dtype, no silent broadcasting of ranks, two CPU devices.
 
+With ATTNLIB_TIMES, a folder, a run ends with the table of where its time went (`make test` sets it).
+"""
+
+import os
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,6 +13,9 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+import times
+
+BEGAN = time.time()
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -16,8 +25,27 @@ jax.config.update("jax_num_cpu_devices", 2)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file in one process, whose fixtures its tests share; tests marked `anywhere` go where there is room."""
     for item in items:
+        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        item.user_properties.append(("kind", times.kind(item.path, params)))
         if not item.get_closest_marker("anywhere"):
             item.add_marker(pytest.mark.xdist_group(item.location[0]))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print where the time went, before the line that says what passed; xdist's workers have no terminal."""
+    folder = os.environ.get("ATTNLIB_TIMES")
+    if not folder:
+        return
+    spent: dict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                spent[dict(report.user_properties)["kind"]] += report.duration
+    wall, processes = time.time() - BEGAN, config.getoption("numprocesses", None) or 1
+    here = times.shares(spent, wall, processes)
+    if lines := times.report(config.rootpath / folder, here, times.environment()):
+        terminalreporter.section("where the time went")
+        terminalreporter.write("\n".join(lines) + "\n")
 
 
 @pytest.fixture

@@ -128,6 +128,25 @@ def test_compare_takes_another_baseline(fake):
     assert c.ratios["a"].median == 0.25
 
 
+@pytest.mark.parametrize(("factor", "repeats"), [("0.1", 6), ("2", 128), (".001", clock.FEWEST), ("1", 64)])
+def test_the_environment_scales_budgets_and_nothing_else(fake, monkeypatch, factor, repeats):
+    monkeypatch.setenv("ATTNLIB_CLOCK", factor)
+    fn = fake.takes("f", 1 / 64)
+    assert len(clock.time(fn, budget=1.0, timer=fake).seconds) == repeats
+    assert len(clock.compare({"a": fn}, budget=1.0, timer=fake).timings["a"].seconds) == repeats
+    assert len(clock.time(fn, repeats=7, timer=fake).seconds) == 7
+    assert len(clock.compare({"a": fn}, rounds=7, timer=fake).timings["a"].seconds) == 7
+
+
+@pytest.mark.parametrize("factor", ["", "0", "0.0", "-1", "nan", "inf", "1e3", "fast", "0.1\n"])
+def test_the_environment_is_refused_before_anything_runs(fake, monkeypatch, factor):
+    monkeypatch.setenv("ATTNLIB_CLOCK", factor)
+    for name, call in {"time": clock.time, "compare": lambda fn, **kw: clock.compare({"a": fn}, **kw)}.items():
+        with pytest.raises(ValueError, match=rf"clock\.{name}: ATTNLIB_CLOCK: expected a positive number .*got '"):
+            call(fake.takes("f", 1.0), timer=fake)
+    assert fake.log == []
+
+
 def test_compare_passes_the_arguments_and_fits_its_rounds_into_the_budget(fake):
     seen = set()
 

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from support import FULL, float64
 
 import attnlib
-from attnlib import _check, attention, cost, count, flash_attention, reference
+from attnlib import _arrays, attention, cost, count, flash_attention, reference
 from attnlib.cost.flash import BLOCKS, block_pairs, cover
 
 
@@ -41,7 +41,7 @@ def two_sizes(monkeypatch):
 @pytest.mark.parametrize("trial", range(60 if FULL else 12))
 def test_agrees_with_attention_on_random_problems(trial, two_sizes):
     rng = np.random.default_rng(trial)
-    n, m, d_k, d_v = rng.integers(1, 40, 4)
+    n, m, d_k, d_v = rng.integers(1, 40, 4).tolist()
     q_lead, k_lead = [((), ()), ((2, 3), (2, 1)), ((2, 1), (1, 2)), ((2,), ())][trial % 4]
     kwargs = {"causal": bool(rng.integers(2)), "window": rng.choice([None, 1, 5, 50])}
     lead = np.broadcast_shapes(q_lead, k_lead)
@@ -97,7 +97,7 @@ def test_lengths_beyond_every_key_hide_none(rng, untyped):
         np.testing.assert_array_equal(
             flash_attention(q, k, v, lengths=lengths), flash_attention(q, k, v, lengths=np.array(9))
         )
-        assert _check.within(lengths, (), 9).all()
+        assert _arrays.within(lengths, (), 9).all()
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"causal": True}, {"window": 5}, {"lengths": jnp.array(14)}], ids=str)

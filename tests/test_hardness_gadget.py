@@ -231,6 +231,13 @@ def test_l2_attention_is_what_it_says(rng, kernel):
         assert l2_attention(q, k, v.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
+def test_l2_attention_takes_a_mask_with_the_leading_axes_of_values(rng):
+    q, k, v = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((3, 2), (4, 2), (2, 4, 1)))
+    mask = jnp.asarray(rng.random((2, 3, 4)) < 0.7)
+    expected = reference.l2_attention(q, k, v, mask=mask)
+    np.testing.assert_allclose(l2_attention(q, k, v, mask=mask), expected, rtol=1e-5, atol=1e-6)
+
+
 # --- Theorem A at its limits ----------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from support import FULL, float64
 
 import attnlib
 from attnlib import cost, count, linear_attention, linear_attention_state, linear_attention_step, taylor_attention
-from attnlib.kernels.linear import State
+from attnlib.kernels.linear import State, elu_plus_one
 from attnlib.kernels.taylor import truncated_exponential
 
 BOTH = (linear_attention, taylor_attention)  # one engine
@@ -28,10 +28,6 @@ def with_backward(fn):
         return out, *vjp(do)
 
     return run
-
-
-def elu_plus_one(x):
-    return jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0)))
 
 
 def quadratic(weights, causal, mask=None):
@@ -405,3 +401,9 @@ def test_bad_input(refuses, bad):
 
 def test_public_name():
     assert attnlib.linear_attention is linear_attention
+
+
+def test_elu_plus_one_has_slope_one_at_zero():
+    x = jnp.array([-1.0, -0.0, 0.0, 2.0, 200.0])
+    np.testing.assert_allclose(jax.vmap(jax.grad(elu_plus_one))(x), [np.exp(-1), 1, 1, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(elu_plus_one(x), [np.exp(-1), 1, 1, 3, 201], rtol=1e-6)

@@ -312,7 +312,7 @@ BAD = [
     *layer("w_q", "an array", "float", params=P | {"w_q": 1.0}),
     *layer("w_o", "floating-point", "int32", params=P | {"w_o": P["w_o"].astype("int32")}),
     *layer("w_q", "three axes", "(8, 2)", params=P | {"w_q": P["w_q"][0]}),
-    *layer("h_kv", "a divisor of h = 4", "3", params=P | {"w_v": np.zeros((3, 8, 3), "f")}),
+    *layer("w_k", "a divisor of h = 4", "3", params=P | {"w_k": np.zeros((3, 8, 2), "f")}),
     *layer("w_k", "(2, 8, 2)", "(2, 8, 1)", params=P | {"w_k": P["w_k"][..., :1]}),
     *layer("w_v", "(2, 8, 3)", "(2, 7, 3)", params=P | {"w_v": P["w_v"][:, :7]}),
     *layer("w_o", "(4, 3, 8)", "(4, 2, 8)", params=P | {"w_o": P["w_o"][:, :2]}),

@@ -16,7 +16,6 @@ that is Python is a program.
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 import textwrap
 from unicodedata import normalize
@@ -156,7 +155,9 @@ def tex(formula: str) -> str:
     while at < len(text):
         found = TOKEN.match(text, at)
         if found is None:
-            raise ValueError(f"expected a symbol that has TeX in tools/docstrings.py, got {text[at]!r} in {formula!r}")
+            raise ValueError(
+                f"expected a symbol that has TeX in tools/docstrings.py, got {text[at]!r} in {formula!r}"
+            )
         written += _token(found)
         at = found.end()
     return written
@@ -171,7 +172,9 @@ def _token(found: re.Match[str]) -> str:
         case "braced":
             return f"_{{{tex(text)}}}"
         case "index":  # letters of an index stand side by side; three of them are a name
-            return "_{%s}" % ",".join(rf"\mathrm{{{p}}}" if re.match("[a-z]{3}", p) else _letters(p) for p in text.split("_"))
+            return "_{%s}" % ",".join(
+                rf"\mathrm{{{p}}}" if re.match("[a-z]{3}", p) else _letters(p) for p in text.split("_")
+            )
         case "root" | "name":
             return rf"\sqrt{{{tex(text)}}}"
         case "mark":

@@ -1,12 +1,16 @@
 """Execute the chapters of a book into its cache, before Sphinx asks for them.
 
 MyST-NB would execute a chapter while it reads the page: the first that fails then ends the build, in a message that
-does not say which cell it was. Here every chapter runs whatever becomes of the others. MyST-NB finds the executed
-notebooks in the cache, under the keys it uses itself.
+does not say which cell it was. Here every chapter runs whatever becomes of the others: two at a time those that
+measure no time, then the others, each alone. MyST-NB finds the executed notebooks in the cache, under the keys it
+uses itself.
+
+One process and one thread do all this; the chapters run in their kernels, which end with it.
 """
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import re
 import time
@@ -27,6 +31,8 @@ from nbformat.v4 import new_output
 
 from tools.files import read_documents, read_extensions, read_notebook, read_settings
 
+TOGETHER = 2  # chapters that execute at a time
+CLOCKS = frozenset({"measure_device", "perf_counter", "time", "timeit", "train"})
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -68,14 +74,40 @@ def read_chapters(book: Path) -> list[Chapter]:
     return chapters
 
 
+def measures(notebook: NotebookNode) -> bool:
+    """Whether a chapter measures time: then it runs alone, or its numbers would be those of its neighbour as well.
+
+    Its cells say so: they use `attnlib.clock` for more than the machine's name, or `measure_device`, or Python's own
+    clocks, or `attnlib.train`, which takes both cores. What is not plain Python, a magic, counts as measuring.
+    """
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    try:
+        return any(map(_reads_clock, (node for source in sources for node in ast.walk(ast.parse(source)))))
+    except SyntaxError:
+        return True
+
+
+def _reads_clock(node: ast.AST) -> bool:
+    match node:
+        case ast.Import(names=names):
+            return bool(CLOCKS.intersection(part for name in names for part in name.name.split(".")))
+        case ast.ImportFrom(module=module, names=names):
+            parts = (module or "").split(".")
+            return parts[-1] == "clock" or bool(CLOCKS.intersection([*parts, *(name.name for name in names)]))
+        case ast.Attribute(value=ast.Name(id="clock") | ast.Attribute(attr="clock"), attr=used):
+            return used != "machine"
+        case ast.Attribute(attr=used):
+            return used in CLOCKS
+    return False
+
+
 def execute(book: Path, chapters: list[Chapter], cache: Any) -> list[Failure]:
     """Execute those chapters that the cache does not hold; return those that failed, in the order of the book."""
     waiting = [chapter for chapter in chapters if not _cached(cache, chapter.notebook)]
     timeout = (read_settings(book).get("execute") or {}).get("timeout", 30)  # Jupyter Book's default
-    one = asyncio.Semaphore(1)
 
-    async def run(chapter: Chapter) -> Failure | None:
-        async with one:
+    async def run(chapter: Chapter, room: asyncio.Semaphore) -> Failure | None:
+        async with room:
             print(f"executing {chapter.file}", flush=True)
             ended = await _execute(chapter, timeout)
         if isinstance(ended, Failure):
@@ -85,13 +117,18 @@ def execute(book: Path, chapters: list[Chapter], cache: Any) -> list[Failure]:
         print(f"executed {chapter.file} in {ended:.1f} s", flush=True)
         return None
 
-    async def run_all() -> list[Failure | None]:
-        return await asyncio.gather(*map(run, waiting))
+    async def run_all() -> list[Failure]:
+        ended = []
+        for alone, room in ((False, TOGETHER), (True, 1)):
+            group = [chapter for chapter in waiting if measures(chapter.notebook) == alone]
+            some = asyncio.Semaphore(room)
+            ended += await asyncio.gather(*(run(chapter, some) for chapter in group))
+        return sorted((failure for failure in ended if failure), key=lambda failure: chapters.index(failure.chapter))
 
     with asyncio.Runner() as runner:
         # nbclient would take Ctrl-C for itself, end the one kernel it thinks of, and let the build go on.
         runner.get_loop().add_signal_handler = _refuse  # type: ignore[assignment, method-assign]
-        failures = [failure for failure in runner.run(run_all()) if failure]
+        failures = runner.run(run_all())
     executed = len(waiting) - len(failures)
     print(f"executed {executed or 'no'} chapter(s); {len(chapters) - len(waiting)} came from the cache", flush=True)
     return failures

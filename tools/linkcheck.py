@@ -19,6 +19,7 @@ SETTINGS = {
     "linkcheck_anchors": False,
     "linkcheck_timeout": 20,
     "linkcheck_retries": 2,
+    "linkcheck_report_timeouts_as_broken": False,
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from attnlib import _check
+from attnlib import _arrays, _check
 
 BAR = 24
 """Characters of the progress bar, which is also how often the loss is looked at."""
@@ -72,8 +72,8 @@ def fit(
     """
     name = "train.fit"
     _check.positive_int(name, steps=steps)
-    _check.prng_key(name, key)
-    _check.flag(name, "progress", progress)
+    _arrays.prng_key(name, key)
+    _check.flags(name, progress=progress)
     for argument, function in {"loss": loss, "batch": batch}.items():
         if not callable(function):
             raise ValueError(f"{name}: {argument}: expected a function, got {type(function).__name__}")
@@ -86,7 +86,7 @@ def fit(
     leaves = {f"params{jax.tree_util.keystr(path)}": x for path, x in jax.tree_util.tree_leaves_with_path(params)}
     if not leaves:
         raise ValueError(f"{name}: params: expected arrays to train, got {params!r}")
-    _check.floating(name, **leaves)
+    _arrays.floating(name, **leaves)
     value = jax.eval_shape(lambda params, key: loss(params, batch(key)), params, key)
     if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise ValueError(f"{name}: loss: expected a function that returns one floating-point number, got {value}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -151,10 +151,7 @@ class Cost:
 
     def __getitem__(self, name: str) -> Step:
         """Return the step of that name."""
-        for step in self.steps:
-            if step.name == name:
-                return step
-        raise KeyError(f"no step {name!r}; steps: {', '.join(step.name for step in self.steps)}")
+        return named_step(self.steps, name)
 
     def __add__(self, other: Cost) -> Cost:
         """Return the cost of this, then the other."""
@@ -193,6 +190,17 @@ class Cost:
             "  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))])
             for row in rows
         )
+
+
+S = TypeVar("S", bound=Any)  # a step of any kind: it has a name
+
+
+def named_step(steps: tuple[S, ...], name: str) -> S:
+    """Return the step of that name, or raise and list the names there are."""
+    for step in steps:
+        if step.name == name:
+            return step
+    raise KeyError(f"no step {name!r}; steps: {', '.join(step.name for step in steps)}")
 
 
 def size(function: str, name: str, value: Any) -> Number:
@@ -269,20 +277,6 @@ def attention_sizes(
     return n, d_k, m, d_v, h, h_kv, batch
 
 
-def flags(function: str, **values: Any) -> None:
-    """Raise unless every argument is True or False."""
-    for name, value in values.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{function}: {name}: expected True or False, got {value!r}")
-
-
-def optional_integers(function: str, **values: Any) -> None:
-    """Raise unless every argument is None or a Python integer of at least 1."""
-    for name, value in values.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{function}: {name}: expected an integer of at least 1, got {value!r}")
-
-
 def itemsize(function: str, dtype: Any) -> int:
     """Return the bytes of one number of `dtype`, given by name or as a NumPy or JAX dtype.
 
@@ -294,6 +288,17 @@ def itemsize(function: str, dtype: Any) -> int:
     if name not in BYTES:
         raise ValueError(f"{function}: dtype: expected one of {', '.join(BYTES)}, got {name!r}")
     return BYTES[name]
+
+
+def itemsizes(function: str, dtype: Any) -> tuple[int, int]:
+    """Return the bytes of one number of `dtype`, and those of one score or sum: float32 at least.
+
+    Example:
+        >>> itemsizes("f", "bfloat16"), itemsizes("f", "float64")
+        ((2, 4), (8, 8))
+    """
+    narrow = itemsize(function, dtype)
+    return narrow, max(narrow, BYTES["float32"])
 
 
 def dtype_name(dtype: Any) -> str:

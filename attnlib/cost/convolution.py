@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, flags, itemsize, size
+from attnlib import _check
+from attnlib.cost.algebra import Cost, Number, Step, itemsize, product_backward, size
 
 
 def conv(
@@ -57,9 +58,8 @@ def conv(
     n, d, k = size(name, "n", n), size(name, "d", d), size(name, "k", k)
     d_out = d if d_out is None else size(name, "d_out", d_out)
     batch = size(name, "batch", batch)
-    flags(name, separable=separable, causal=causal, backward=backward)
-    if isinstance(dilation, bool) or not isinstance(dilation, int) or dilation < 1:
-        raise ValueError(f"{name}: dilation: expected an integer of at least 1, got {dilation!r}")
+    _check.flags(name, separable=separable, causal=causal, backward=backward)
+    _check.positive_int(name, dilation=dilation)
     b = itemsize(name, dtype)
     path = _path(name, n, k, causal, False) if dilation == 1 else 0 * n
     x, y = batch * n * d, batch * n * d_out
@@ -68,21 +68,13 @@ def conv(
         weights, inner = k * d + d * d_out, x
         # k multiplications and k − 1 additions for each number: no matrix product.
         work = (2 * k - 1) * x
-        steps = [
-            Step("depthwise", 0, work, bytes_read=b * (x + k * d), bytes_written=b * x, allocated=b * x),
-            Step("pointwise", 2 * x * d_out, bytes_read=b * (x + d * d_out), bytes_written=b * y, allocated=b * y),
-            bias,
-        ]
+        depthwise = Step("depthwise", 0, work, bytes_read=b * (x + k * d), bytes_written=b * x, allocated=b * x)
+        read = b * (x + d * d_out)
+        pointwise = Step("pointwise", 2 * x * d_out, bytes_read=read, bytes_written=b * y, allocated=b * y)
+        steps = [depthwise, pointwise, bias]
         if backward:
             steps += [
-                Step(
-                    "pointwise, backward",
-                    4 * x * d_out,
-                    bytes_read=b * (2 * y + x + d * d_out),
-                    bytes_written=b * (x + d * d_out),
-                    allocated=b * (x + d * d_out),
-                    calls=2,
-                ),
+                product_backward(pointwise),
                 # The input's gradient is a convolution again; the kernel's takes k sums of n products a channel.
                 Step(
                     "depthwise, backward",
@@ -96,20 +88,11 @@ def conv(
             ]
     else:
         weights, inner = k * d * d_out, 0 * x
-        work = 2 * k * x * d_out
         read = b * (x + weights)
-        steps = [Step("convolution", work, bytes_read=read, bytes_written=b * y, allocated=b * y), bias]
+        product = Step("convolution", 2 * k * x * d_out, bytes_read=read, bytes_written=b * y, allocated=b * y)
+        steps = [product, bias]
         if backward:
-            steps.append(
-                Step(
-                    "convolution, backward",
-                    2 * work,
-                    bytes_read=2 * b * y + read,
-                    bytes_written=read,
-                    allocated=read,
-                    calls=2,
-                )
-            )
+            steps.append(product_backward(product))
     if backward:
         steps.append(Step("bias, backward", 0, y, bytes_read=b * y, bytes_written=b * d_out))
     saved = b * (x + inner + weights)
@@ -146,7 +129,7 @@ def conv_path(n: Number, k: Number, *, causal: bool = False, dilated: bool = Fal
     """
     name = "cost.conv_path"
     n, k = size(name, "n", n), size(name, "k", k)
-    flags(name, causal=causal, dilated=dilated)
+    _check.flags(name, causal=causal, dilated=dilated)
     if dilated and not causal:
         raise ValueError(f"{name}: causal: expected True for a dilated stack, whose ends do not connect, got False")
     return _path(name, n, k, causal, dilated)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from attnlib.cost.algebra import COUNTS, Cost, Number, Step, flags, itemsize, quotient, size
+from attnlib import _check
+from attnlib.cost.algebra import COUNTS, Cost, Number, Step, itemsize, itemsizes, quotient, size
 from attnlib.cost.multihead import multihead_attention
 
 
@@ -54,8 +55,7 @@ def decode_step(
     d_v = d_k if d_v is None else size(name, "d_v", d_v)
     h_kv = h if h_kv is None else size(name, "h_kv", h_kv)
     quotient(name, "h_kv", h_kv, "h", h)
-    b = itemsize(name, dtype)
-    wide = max(b, 4)
+    b, wide = itemsizes(name, dtype)
     scores = batch * h * t
     new = batch * (h * d_k + h_kv * d_k + h_kv * d_v)
     w_in, w_out = d * (h * d_k + h_kv * d_k + h_kv * d_v), h * d_v * d
@@ -146,14 +146,12 @@ def generation(
     """
     name = "cost.generation"
     n = size(name, "n", n)
-    flags(name, cached=cached)
+    _check.flags(name, cached=cached)
     layer: Callable[..., Cost] = decode_step if cached else multihead_attention
 
     def at(t: Number) -> Cost:
-        try:
+        with _check.named(name, "cost.decode_step", "cost.multihead_attention"):
             return layer(t, d, h, h_kv=h_kv, d_k=d_k, d_v=d_v, batch=batch, dtype=dtype)
-        except ValueError as error:
-            raise ValueError(name + ":" + str(error).partition(":")[2]) from None
 
     # Every count is a polynomial in t of degree 2 at most: three values give it, and its sum (Newton's formula).
     first, second, third, last = at(1), at(2), at(3), at(n)

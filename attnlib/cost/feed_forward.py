@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from attnlib.cost.algebra import Cost, Number, Step, flags, itemsize, product_backward, size
+from attnlib import _check
+from attnlib.cost.algebra import Cost, Number, Step, itemsize, product_backward, size
 
 
 def feed_forward(
@@ -43,7 +44,7 @@ def feed_forward(
     name = "cost.feed_forward"
     n, d, batch = size(name, "n", n), size(name, "d", d), size(name, "batch", batch)
     d_ff = 4 * d if d_ff is None else size(name, "d_ff", d_ff)
-    flags(name, backward=backward)
+    _check.flags(name, backward=backward)
     b = itemsize(name, dtype)
     x, inner, w = batch * n * d * b, batch * n * d_ff * b, d * d_ff * b
     kept_signs = batch * n * d_ff  # one byte each: where ReLU let the gradient through

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, flags, itemsize, optional_integers, smallest
+from attnlib import _check
+from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, smallest
+from attnlib.cost.softmax import state as state
 
 
 def flash_attention(
@@ -67,10 +69,9 @@ def flash_attention(
     """
     name = "cost.flash_attention"
     n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
-    flags(name, causal=causal, backward=backward)
-    optional_integers(name, window=window, block_q=block_q, block_k=block_k)
-    narrow = itemsize(name, dtype)
-    wide = max(narrow, 4)
+    _check.flags(name, causal=causal, backward=backward)
+    _check.optional_int(name, window=window, block_q=block_q, block_k=block_k)
+    narrow, wide = itemsizes(name, dtype)
 
     large, small = block_sizes(window, block_q, block_k)
     heads = batch * h

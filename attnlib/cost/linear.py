@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from attnlib import _check
 from attnlib.cost.algebra import (
     Cost,
     Number,
     Step,
     attention_sizes,
-    flags,
-    itemsize,
+    itemsizes,
     largest,
-    optional_integers,
     quotient,
     size,
     smallest,
@@ -178,7 +177,7 @@ def step_cost(
         **more,
     )
     heads = more["batch"] * (h if h_kv is None else h_kv)
-    return replace(cost, live=heads * features * ((d_k if d_v is None else d_v) + 1) * max(itemsize(name, dtype), 4))
+    return replace(cost, live=heads * features * ((d_k if d_v is None else d_v) + 1) * itemsizes(name, dtype)[1])
 
 
 def kernel_cost(
@@ -208,10 +207,9 @@ def kernel_cost(
     """
     n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
     g = quotient(name, "h_kv", h_kv, "h", h)
-    flags(name, causal=causal, backward=backward)
-    optional_integers(name, chunk=chunk)
-    narrow = itemsize(name, dtype)
-    wide = max(narrow, 4)
+    _check.flags(name, causal=causal, backward=backward)
+    _check.optional_int(name, chunk=chunk)
+    narrow, wide = itemsizes(name, dtype)
 
     c = chunk_size(features, chunk)
     rows = smallest(n, m) if causal else n
@@ -332,3 +330,8 @@ def _ends(rows: Any, chunk: Any) -> Any:
     return (
         rest + np.where(rows == chunk, chunk, 0) if isinstance(rows, np.ndarray) else rest or chunk * (rows == chunk)
     )
+
+
+def state(n: Number, d_k: Number, d_v: Number, *, features: Number | None = None) -> Number:
+    """Return how many numbers decoding keeps for a head of keys, whatever n: D sums of d_v numbers, and D of one."""
+    return (d_k if features is None else features) * (d_v + 1)

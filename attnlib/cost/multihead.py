@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from attnlib import _check
 from attnlib.cost.algebra import Cost, Number, Step, itemsize, product_backward, quotient, size
 from attnlib.cost.softmax import attention
 
@@ -66,9 +67,10 @@ def multihead_attention(
     d_v = d_k if d_v is None else size(name, "d_v", d_v)
     h_kv = h if h_kv is None else size(name, "h_kv", h_kv)
     batch = size(name, "batch", batch)
-    core = attention(
-        n, d_k, m=m_or_n, d_v=d_v, h=h, h_kv=h_kv, batch=batch, causal=causal, backward=backward, dtype=dtype
-    )
+    with _check.named(name, "cost.attention"):
+        core = attention(
+            n, d_k, m=m_or_n, d_v=d_v, h=h, h_kv=h_kv, batch=batch, causal=causal, backward=backward, dtype=dtype
+        )
     b = itemsize(name, dtype)
 
     q, k, v, o = n * h * d_k, m_or_n * h_kv * d_k, m_or_n * h_kv * d_v, n * h * d_v

@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from attnlib.cost.algebra import Cost, Number, Step, flags, itemsize, size
+from attnlib import _check
+from attnlib.cost.algebra import Cost, Number, Step, itemsizes, product_backward, size
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a recurrent cell takes besides its matrix products, for each number of its state.
+
+    Attributes:
+        gates: blocks of width d_h that a product makes.
+        flops: FLOPs outside products.
+        transcendentals: exponentials and the like.
+        kept: numbers kept for the backward pass.
+        gradient_flops: FLOPs of the gradient outside products.
+        own_biases: biases of the state's product, beside those of the input's.
+        bias_gradient_flops: FLOPs of their gradient at each position.
+    """
+
+    gates: int
+    flops: int
+    transcendentals: int
+    kept: int
+    gradient_flops: int
+    own_biases: int = 0
+    bias_gradient_flops: int = 0
+
+
+RNN = Cell(gates=1, flops=1, transcendentals=1, kept=2, gradient_flops=5)
+GRU = Cell(gates=3, flops=8, transcendentals=3, kept=8, gradient_flops=21, own_biases=1, bias_gradient_flops=1)
+LSTM = Cell(gates=4, flops=8, transcendentals=5, kept=12, gradient_flops=27)
 
 
 def rnn(
@@ -41,7 +71,7 @@ def rnn(
         >>> rnn(1000, 512).matmul_flops, rnn(1000, 512).path
         (1048576000, 1000)
     """
-    return _recurrent("cost.rnn", 1, (1, 1, 0), (6, 0), 3, n, d, d_h, batch, backward, dtype)
+    return _recurrent("cost.rnn", RNN, n, d, d_h, batch, backward, dtype)
 
 
 def gru(
@@ -77,7 +107,7 @@ def gru(
         >>> gru(1000, 512).matmul_flops // rnn(1000, 512).matmul_flops
         3
     """
-    return _recurrent("cost.gru", 3, (8, 3, 1), (22, 1), 9, n, d, d_h, batch, backward, dtype)
+    return _recurrent("cost.gru", GRU, n, d, d_h, batch, backward, dtype)
 
 
 def lstm(
@@ -113,51 +143,35 @@ def lstm(
         >>> lstm(1000, 512).matmul_flops // rnn(1000, 512).matmul_flops
         4
     """
-    return _recurrent("cost.lstm", 4, (8, 5, 0), (29, 0), 12, n, d, d_h, batch, backward, dtype)
+    return _recurrent("cost.lstm", LSTM, n, d, d_h, batch, backward, dtype)
 
 
 def _recurrent(
-    name: str,
-    gates: int,
-    state_work: tuple[int, int, int],
-    gradient_work: tuple[int, int],
-    kept: int,
-    n: Number,
-    d: Number,
-    d_h: Number | None,
-    batch: Number,
-    backward: bool,
-    dtype: Any,
+    name: str, cell: Cell, n: Number, d: Number, d_h: Number | None, batch: Number, backward: bool, dtype: Any
 ) -> Cost:
-    """Cost of a cell with `gates` blocks of width d_h.
-
-    state_work: a number of the state takes so many FLOPs and transcendentals, and has so many biases of its own;
-    gradient_work: FLOPs of the gradient for each number of the state, and for each number of those biases;
-    kept: numbers kept for the backward pass, for each number of the state.
-    """
     n, d, batch = size(name, "n", n), size(name, "d", d), size(name, "batch", batch)
     d_h = d if d_h is None else size(name, "d_h", d_h)
-    flags(name, backward=backward)
-    b = itemsize(name, dtype)
-    wide = max(b, 4)
-    flops, transcendentals, own_biases = state_work
+    _check.flags(name, backward=backward)
+    b, wide = itemsizes(name, dtype)
 
-    x, y, pre = batch * n * d, batch * n * d_h, batch * n * gates * d_h
-    w, u, biases = d * gates * d_h, gates * d_h * d_h, (gates + own_biases) * d_h
-    products = pre * wide
+    blocks = cell.gates * d_h
+    x, y, pre = batch * n * d, batch * n * d_h, batch * n * blocks
+    w, u, biases = d * blocks, d_h * blocks, blocks + cell.own_biases * d_h
+    products, kept = pre * wide, cell.kept * y * wide
+    # The bias is added here, once for every position.
+    of_input = Step(
+        "input",
+        2 * x * blocks,
+        pre,
+        bytes_read=x * b + w * wide,
+        bytes_written=products,
+        allocated=products,
+    )
     steps = [
-        # The bias is added here, once for every position.
-        Step(
-            "input",
-            2 * x * gates * d_h,
-            pre,
-            bytes_read=x * b + w * wide,
-            bytes_written=products,
-            allocated=products,
-        ),
+        of_input,
         Step(
             "recurrence",
-            2 * y * gates * d_h,
+            2 * y * blocks,
             bytes_read=n * u * wide + y * wide,
             bytes_written=products,
             sequential=n,
@@ -166,8 +180,8 @@ def _recurrent(
         Step(
             "state",
             0,
-            flops * y,
-            transcendentals * y,
+            cell.flops * y,
+            cell.transcendentals * y,
             bytes_read=2 * products + y * wide,
             bytes_written=y * b + y * wide,
             sequential=n,
@@ -176,13 +190,12 @@ def _recurrent(
         ),
     ]
     if backward:
-        per_state, per_bias = gradient_work
         steps += [
             Step(
                 "state, backward",
                 0,
-                per_state * y + per_bias * n * d_h,
-                bytes_read=(kept + 1) * y * wide,
+                cell.gradient_flops * y + cell.bias_gradient_flops * n * d_h,
+                bytes_read=kept + y * wide,
                 bytes_written=products,
                 sequential=n,
                 allocated=products,
@@ -191,22 +204,15 @@ def _recurrent(
             # dh = dp uᵀ and, summed over the steps, du = hᵀ dp.
             Step(
                 "recurrence, backward",
-                4 * y * gates * d_h,
+                4 * y * blocks,
                 n * u,
                 bytes_read=2 * n * u * wide + 2 * products,
                 bytes_written=n * u * wide + y * wide,
                 sequential=n,
                 calls=2 * n,
             ),
-            Step(
-                "input, backward",
-                4 * x * gates * d_h,
-                bytes_read=2 * products + x * b + w * wide,
-                bytes_written=x * b + w * wide,
-                allocated=x * b + w * wide,
-                calls=2,
-            ),
+            product_backward(of_input),
         ]
-    saved = x * b + (w + u) * wide + kept * y * wide
+    saved = x * b + (w + u) * wide + kept
     live = (products + y * wide) if not backward else saved + products
     return Cost(tuple(steps), parameters=w + u + biases, live=live, saved=saved, path=n)

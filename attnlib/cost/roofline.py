@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, dtype_name
+from attnlib.cost.algebra import Cost, Number, Step, dtype_name, named_step
 from attnlib.cost.devices import Device, at
 
 RESOURCES = ("matmul", "elementwise", "bandwidth", "overhead")
@@ -68,10 +68,7 @@ class Roofline:
 
     def __getitem__(self, name: str) -> StepTime:
         """Return the step of that name."""
-        for step in self.steps:
-            if step.name == name:
-                return step
-        raise KeyError(f"no step {name!r}; steps: {', '.join(step.name for step in self.steps)}")
+        return named_step(self.steps, name)
 
     def __str__(self) -> str:
         head = ("step", "seconds", "waits for", "FLOP/byte")

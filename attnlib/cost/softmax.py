@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, flags, itemsize, size, smallest
-
-BYTES_OF_SCORES = 4
-"""Scores and weights are float32 at least, whatever the dtype of q, k and v."""
+from attnlib import _check
+from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, size, smallest
 
 
 def attention(
@@ -66,9 +64,8 @@ def attention(
     """
     name = "cost.attention"
     n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
-    flags(name, causal=causal, backward=backward)
-    narrow = itemsize(name, dtype)
-    wide = max(narrow, BYTES_OF_SCORES)
+    _check.flags(name, causal=causal, backward=backward)
+    narrow, wide = itemsizes(name, dtype)
 
     pairs = batch * h * n * m
     q, o = batch * h * n * d_k * narrow, batch * h * n * d_v * narrow
@@ -138,10 +135,15 @@ def visible_pairs(n: Number, m: Number | None = None, *, causal: bool = True) ->
     name = "cost.visible_pairs"
     n = size(name, "n", n)
     m = n if m is None else size(name, "m", m)
-    flags(name, causal=causal)
+    _check.flags(name, causal=causal)
     if not causal:
         return n * m
     # The last r = min(n, m) queries see m − r + 1, …, m keys; queries before them see none.
     r = n if m is n else smallest(n, m)
     total = 2 * r * m - r * (r - 1)
     return total // 2 if isinstance(total, int | np.ndarray) else total / 2
+
+
+def state(n: Number, d_k: Number, d_v: Number) -> Number:
+    """Return how many numbers decoding keeps for a head of keys after n positions: all keys and values."""
+    return n * (d_k + d_v)

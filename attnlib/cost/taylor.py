@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from attnlib import _check
 from attnlib.cost.algebra import BYTES, Cost, Number, size
 from attnlib.cost.linear import kernel_cost, step_cost
 
@@ -166,8 +167,7 @@ def taylor_features(d: Number, order: int, *, tensor: bool = False) -> Number:
     name = "cost.taylor_features"
     d = size(name, "d", d)
     check_order(name, order)
-    if not isinstance(tensor, bool):
-        raise ValueError(f"{name}: tensor: expected True or False, got {tensor!r}")
+    _check.flags(name, tensor=tensor)
     if tensor:
         return sum(d**a for a in range(order + 1))
     if isinstance(d, int):
@@ -307,11 +307,9 @@ def crossover(d: int, order: int, *, d_v: int | None = None) -> Crossover:
         Crossover(full=2162, causal=4338, decode=2170, cache=1089)
     """
     name = "taylor.crossover"
-    for argument, value in {"d": d, "d_v": d if d_v is None else d_v}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: {argument}: expected an integer of at least 1, got {value!r}")
-    _from_one(name, order)
     d_v = d if d_v is None else d_v
+    _check.positive_int(name, d=d, d_v=d_v)
+    _from_one(name, order)
     features, pair = taylor_features(d, order), 2 * d + 2 * d_v + 3
     token = features * (4 * d_v + 6) - 2 * d - 3
     # Both sides over n: the exact one is linear in n.
@@ -324,7 +322,7 @@ def crossover(d: int, order: int, *, d_v: int | None = None) -> Crossover:
 
 def check_order(name: str, order: Any, d: Any = None, d_v: int = 1, tensor: bool = False) -> None:
     """Raise unless the order is one, and, given the widths, its features are not too many."""
-    if isinstance(order, bool) or not isinstance(order, int) or not 0 <= order <= MAX_ORDER:
+    if not _check.whole(order, 0) or order > MAX_ORDER:
         raise ValueError(f"{name}: order: expected a whole number from 0 to {MAX_ORDER}, got {order!r}")
     if d is None:
         return
@@ -346,6 +344,10 @@ def _from_one(name: str, order: Any) -> None:
 
 def _sizes(name: str, n: Any, d: Any, d_v: Any, causal: Any) -> tuple[Number, Number, Number]:
     n, d = size(name, "n", n), size(name, "d", d)
-    if not isinstance(causal, bool):
-        raise ValueError(f"{name}: causal: expected True or False, got {causal!r}")
+    _check.flags(name, causal=causal)
     return n, d, d if d_v is None else size(name, "d_v", d_v)
+
+
+def state(n: Number, d_k: Number, d_v: Number, *, order: int = 2) -> Number:
+    """Return how many numbers decoding keeps for a head of keys, whatever n."""
+    return taylor_state(d_k, order, d_v=d_v)

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Number, attention_sizes, flags, optional_integers, size
+from attnlib import _check
+from attnlib.cost.algebra import Number, attention_sizes, named_step, size
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,7 @@ class Traffic:
 
     def __getitem__(self, name: str) -> Transfer:
         """Return the step of that name."""
-        for step in self.steps:
-            if step.name == name:
-                return step
-        raise KeyError(f"no step {name!r}; steps: {', '.join(step.name for step in self.steps)}")
+        return named_step(self.steps, name)
 
 
 def attention_io(
@@ -114,7 +112,7 @@ def attention_io(
     name = "cost.attention_io"
     n, d_k, m, d_v, *_ = attention_sizes(name, n, d_k, m, d_v, 1, 1, 1)
     memory = size(name, "memory", memory)
-    flags(name, backward=backward)
+    _check.flags(name, backward=backward)
     if _arrays(n, d_k, m, d_v, memory):
         return _each(partial(attention_io, backward=backward), n, d_k, m, d_v, memory)
     exact = not symbols(n, d_k, m, d_v, memory)
@@ -206,8 +204,8 @@ def flash_attention_io(
     memory = size(name, "memory", memory)
     if outer not in ("queries", "keys"):
         raise ValueError(f"{name}: outer: expected 'queries' or 'keys', got {outer!r}")
-    flags(name, causal=causal, backward=backward)
-    optional_integers(name, window=window, block_q=block_q, block_k=block_k)
+    _check.flags(name, causal=causal, backward=backward)
+    _check.optional_int(name, window=window, block_q=block_q, block_k=block_k)
     if isinstance(resident, bool) or not isinstance(resident, int | float) or not 0 < resident <= 1:
         raise ValueError(f"{name}: resident: expected a share above 0 and at most 1, got {resident!r}")
     if _arrays(n, d_k, m, d_v, memory):

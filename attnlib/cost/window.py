@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, flags, size, smallest
+from attnlib import _check
+from attnlib.cost.algebra import Cost, Number, size, smallest
 from attnlib.cost.flash import flash_attention
 
 
@@ -61,13 +62,12 @@ def window_attention(
         (2.0, 65)
     """
     name = "cost.window_attention"
-    if isinstance(r, bool) or not isinstance(r, int) or r < 1:
-        raise ValueError(f"{name}: r: expected an integer of at least 1, got {r!r}")
-    flags(name, causal=causal)
+    _check.positive_int(name, r=r)
+    _check.flags(name, causal=causal)
     n = size(name, "n", n)
     if hasattr(n, "free_symbols"):
         raise ValueError(f"{name}: n: expected integers, as blocks are counted one by one, got {n}")
-    try:
+    with _check.named(name, "cost.flash_attention"):
         cost = flash_attention(
             *(n, d_k),
             m=m,
@@ -82,8 +82,6 @@ def window_attention(
             backward=backward,
             dtype=dtype,
         )
-    except ValueError as error:
-        raise ValueError(str(error).replace("cost.flash_attention", name, 1)) from None
     step = r - 1 if causal else r // 2
     path = -(-(n - 1) // step) if step else 0 * n
     return replace(cost, path=path)
@@ -111,7 +109,7 @@ def window_pairs(n: Number, r: Number, *, causal: bool = True) -> Number:
     """
     name = "cost.window_pairs"
     n, r = size(name, "n", n), size(name, "r", r)
-    flags(name, causal=causal)
+    _check.flags(name, causal=causal)
     symbolic = hasattr(n, "free_symbols") or hasattr(r, "free_symbols")
     if causal:
         s = smallest(r, n)
@@ -123,3 +121,8 @@ def window_pairs(n: Number, r: Number, *, causal: bool = True) -> Number:
         r = sympy.floor(sympy.sympify(r) / 2)
     s = smallest(r if symbolic else np.floor_divide(r, 2) if isinstance(r, np.ndarray) else r // 2, n - 1)
     return n * (2 * s + 1) - s * (s + 1)
+
+
+def state(n: Number, d_k: Number, d_v: Number, *, r: int) -> Number:
+    """Return how many numbers decoding keeps for a head of keys after n positions: the last r keys and values."""
+    return smallest(n, r) * (d_k + d_v)

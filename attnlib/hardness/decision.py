@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from attnlib import _check
-from attnlib.hardness.cnf import CNF, _formula, _whole, falsified
+from attnlib import _arrays, _check
+from attnlib.hardness.cnf import CNF, _formula, falsified
 from attnlib.hardness.gadget import (
     Attention,
     Gadget,
@@ -107,13 +107,12 @@ def decide(
     _formula(name, cnf)
     if variant not in VARIANTS:
         raise ValueError(f"{name}: variant: expected one of {', '.join(VARIANTS)}, got {variant!r}")
-    _check.scalar(name, "shift", shift)
+    _arrays.scalar(name, "shift", shift)
     if shift and variant in ("tied", "l2"):
         raise ValueError(f"{name}: shift: expected 0 for variant {variant!r}, got {shift}")
     if group is not None and variant != "window":
         raise ValueError(f"{name}: group: expected None for variant {variant!r}, got {group}")
-    if group is not None:
-        _whole(name, 1, group=group)
+    _check.optional_int(name, group=group)
     a, b = split_and_list(cnf)
     n = len(b)
     group = group or 1 << math.ceil(math.log2(n) / 2)
@@ -226,10 +225,10 @@ def memory_needed(variables: int, clauses: int, *, attention: str = "flash_atten
         True
     """
     name = "memory_needed"
-    _whole(name, 0, variables=variables, clauses=clauses)
+    _check.at_least(name, 0, variables=variables, clauses=clauses)
     if attention not in ("attention", "flash_attention"):
         raise ValueError(f"{name}: attention: expected 'attention' or 'flash_attention', got {attention!r}")
-    _check.floating_dtype(name, dtype)
+    _arrays.floating_dtype(name, dtype)
     narrow = int(jnp.dtype(dtype).itemsize)
     wide = max(4, narrow)
     n, m = 1 << (variables + 1) // 2, max(1, clauses)

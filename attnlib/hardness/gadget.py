@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from attnlib import _check
-from attnlib.hardness.cnf import _whole
+from attnlib import _arrays, _check
 from attnlib.hardness.temperature import Temperature
 from attnlib.hardness.vectors import A, B, Vectors, _vectors, bhfp_to_bhcp, ov_to_bhfp, ov_to_tvpp
 from attnlib.kernels.softmax import attention as softmax_attention
@@ -93,7 +92,7 @@ def dummy_gadget(a: A, b: B, t: Temperature, *, shift: float = 0.0) -> Gadget:
         [True, True]
     """
     a, b, n = _fill("dummy_gadget", a, b, t)
-    _check.scalar("dummy_gadget", "shift", shift)
+    _arrays.scalar("dummy_gadget", "shift", shift)
     token = np.arange(-1, n)
     real = np.where(token >= 0, 0, 1)
     return _dot_gadget(a, b, t, token, token, real, [(1.0, 0.0, 1.0), (1.0, -t.tau, 0.0)], shift)
@@ -129,7 +128,7 @@ def causal_gadget(a: A, b: B, t: Temperature, *, shift: float = 0.0) -> Gadget:
         [True, True]
     """
     a, b, n = _fill("causal_gadget", a, b, t)
-    _check.scalar("causal_gadget", "shift", shift)
+    _arrays.scalar("causal_gadget", "shift", shift)
     none = np.full(n, -1)
     i_a, i_b = np.r_[-1, none, np.arange(n)], np.r_[-1, np.arange(n), none]
     kind = np.repeat([2, 1, 0], [1, n, n])
@@ -171,11 +170,11 @@ def window_gadget(a: A, b: B, t: Temperature, *, group: int, shift: float = 0.0)
         ((20, 11), 5)
     """
     name = "window_gadget"
-    _whole(name, 1, group=group)
+    _check.positive_int(name, group=group)
     _vectors(name, a, b)
     blocks = math.ceil(max(len(a), len(b)) / group)
     a, b, _ = _fill(name, a, b, t, blocks * group, 2 * group)
-    _check.scalar(name, "shift", shift)
+    _arrays.scalar(name, "shift", shift)
     i, j = (x.ravel()[:, None] for x in np.meshgrid(np.arange(blocks), np.arange(blocks), indexing="ij"))
     none = np.full((blocks**2, group), -1)
     i_a = np.hstack([i * group + np.arange(group), none[:, :1], none]).ravel()
@@ -381,17 +380,10 @@ def l2_attention(
     name = "l2_attention"
     if not callable(attention):
         raise ValueError(f"{name}: attention: expected a function of q, k, v, got {attention!r}")
-    _check.floating(name, q=q, k=k, v=v)
-    _check.rank_at_least(name, 2, "(..., n, d)", q=q, k=k, v=v)
-    _check.same_axis(name, -1, "d_k", q=q, k=k)
-    _check.same_axis(name, -2, "m", k=k, v=v)
-    _check.broadcastable(name, q=q.shape[:-2], k=k.shape[:-2], v=v.shape[:-2])
-    _check.flag(name, "causal", causal)
-    _check.boolean_mask(name, mask, (*jnp.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2]))
     if scale is None:
         raise ValueError(f"{name}: scale: expected a finite real number, got None")
-    _check.scalar(name, "scale", scale)
-    wide = jnp.float64 if jnp.float64 in (q.dtype, k.dtype) else jnp.float32
+    _arrays.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)
+    wide = _arrays.wide(q, k)
     q, k = jnp.asarray(q).astype(wide), jnp.asarray(k).astype(wide)
     q = jnp.concatenate([q, jnp.ones_like(q[..., :1])], -1)
     k = jnp.concatenate([2 * k, -(k**2).sum(-1, keepdims=True)], -1)
@@ -479,7 +471,7 @@ def _raise(t: Temperature, factor: float) -> Temperature:
 def _dtype(name: str, gadget: object, dtype: Any) -> Any:
     if not isinstance(gadget, Gadget):
         raise ValueError(f"{name}: gadget: expected a Gadget, got {type(gadget).__name__}")
-    _check.floating_dtype(name, dtype)
+    _arrays.floating_dtype(name, dtype)
     dtype = jnp.dtype(dtype)
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise ValueError(f"{name}: dtype: expected 32 bits or less unless jax_enable_x64 is set, got {dtype}")

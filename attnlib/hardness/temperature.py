@@ -8,8 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from attnlib import _check
-from attnlib.hardness.cnf import _whole
+from attnlib import _arrays, _check
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def rounding_slack(n: int, dtype: Any, *, additive: float = 0.0, multiplicative:
     """
     name = "rounding_slack"
     _errors(name, n, additive, multiplicative)
-    _check.floating_dtype(name, dtype)
+    _arrays.floating_dtype(name, dtype)
     u = float(jnp.finfo(jnp.dtype(dtype)).eps) / 2  # type: ignore[no-untyped-call]
     rho = (n + 16) * min(u, 2.0**-24)
     if rho >= 0.5:
@@ -144,7 +143,7 @@ def rounding_slack(n: int, dtype: Any, *, additive: float = 0.0, multiplicative:
 
 
 def _errors(name: str, n: int, additive: float, multiplicative: float) -> None:
-    _whole(name, 1, n=n)
+    _check.positive_int(name, n=n)
     for argument, value, below in (("additive", additive, 0.5), ("multiplicative", multiplicative, 1.0)):
         if not _number(value) or not 0 <= value < below:
             raise ValueError(f"{name}: {argument}: expected a number from 0 to below {below}, got {value!r}")

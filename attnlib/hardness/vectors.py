@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from attnlib import _check
-from attnlib.hardness.cnf import CNF, _bits, _formula, _whole
+from attnlib.hardness.cnf import CNF, _bits, _formula
 
 A = UInt8[np.ndarray, "n_a d"]
 B = UInt8[np.ndarray, "n_b d"]
@@ -83,7 +83,7 @@ def join_halves(variables: int, i: int, j: int) -> Bool[np.ndarray, "v"]:
         >>> join_halves(4, 1, 2).astype(int).tolist()
         [1, 0, 0, 1]
     """
-    _whole("join_halves", 0, variables=variables, i=i, j=j)
+    _check.at_least("join_halves", 0, variables=variables, i=i, j=j)
     h = variables // 2
     for name, value, bits in (("i", i, h), ("j", j, variables - h)):
         if value >> bits:
@@ -173,7 +173,7 @@ def bhfp_to_bhcp(a: A, b: B, t2: int) -> tuple[Vectors, Vectors, int]:
         (0, 1)
     """
     _vectors("bhfp_to_bhcp", a, b)
-    _whole("bhfp_to_bhcp", 0, t2=t2)
+    _check.at_least("bhfp_to_bhcp", 0, t2=t2)
     if t2 > a.shape[1]:
         raise ValueError(f"bhfp_to_bhcp: t2: expected at most d = {a.shape[1]}, got {t2}")
     return a, 1 - b, a.shape[1] - t2 + 1
@@ -225,7 +225,7 @@ def product_pair(a: A, b: B, t: int) -> tuple[int, int] | None:
         (0, 0)
     """
     _vectors("product_pair", a, b)
-    _whole("product_pair", 0, t=t)
+    _check.at_least("product_pair", 0, t=t)
     return _first_pair(a, b, lambda product, _: product >= t)
 
 
@@ -252,7 +252,7 @@ def furthest_pair(a: A, b: B, t2: int) -> tuple[int, int] | None:
         (0, 1)
     """
     _vectors("furthest_pair", a, b)
-    _whole("furthest_pair", 0, t2=t2)
+    _check.at_least("furthest_pair", 0, t2=t2)
     return _first_pair(a, b, lambda _, distance: distance >= t2)
 
 
@@ -279,7 +279,7 @@ def closest_pair(a: A, b: B, t2: int) -> tuple[int, int] | None:
         (0, 0)
     """
     _vectors("closest_pair", a, b)
-    _whole("closest_pair", 0, t2=t2)
+    _check.at_least("closest_pair", 0, t2=t2)
     return _first_pair(a, b, lambda _, distance: distance < t2)
 
 
@@ -307,9 +307,9 @@ def worst_case(n: int, d: int, *, orthogonal: bool) -> tuple[Vectors, Vectors]:
         >>> (a.astype(int) @ b.T).tolist()
         [[0, 3, 3], [1, 1, 1], [1, 1, 1]]
     """
-    _whole("worst_case", 1, n=n)
-    _whole("worst_case", 2, d=d)
-    _check.flag("worst_case", "orthogonal", orthogonal)
+    _check.positive_int("worst_case", n=n)
+    _check.at_least("worst_case", 2, d=d)
+    _check.flags("worst_case", orthogonal=orthogonal)
     a, b = np.zeros((n, d), np.uint8), np.ones((n, d), np.uint8)
     a[:, 0] = 1
     if orthogonal:

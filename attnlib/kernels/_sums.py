@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from attnlib.kernels.flash import _lift, _vary_alike
+from attnlib import _arrays
+from attnlib.kernels._heads import bad, lift
+from attnlib.kernels.flash import _vary_alike
 
 
 class Kernel(Protocol):
@@ -73,9 +75,9 @@ def arrange(q: Array, k: Array, v: Array, mask: Array | None) -> Any:
     own, the leading shape of the sums, and a function that gives outputs (heads, g, n, d_v) their shape.
     """
     rank = max(x.ndim for x in (q, k, v) if x is not None)
-    arrays = [_lift(x, rank) for x in (q, k, v)]
+    arrays = [lift(x, rank) for x in (q, k, v)]
     if mask is not None:
-        arrays.append(_lift(mask[..., None] if mask.ndim else mask[None, None], rank))
+        arrays.append(lift(mask[..., None] if mask.ndim else mask[None, None], rank))
     leads = [x.shape[:-2] for x in arrays]
     lead = np.broadcast_shapes(*leads)
     group = [a for a in range(rank - 2) if leads[0][a] > 1 and all(x[a] == 1 for x in leads[1:])]
@@ -177,7 +179,7 @@ class Head:
     def __init__(self, plan: Plan, args: Any, where: Array) -> None:
         self.plan, self.where = plan, where
         self.consts, self.q, self.k, self.v, self.mask, _ = args
-        self.wide = wide(self.q, self.k)
+        self.wide = _arrays.wide(self.q, self.k)
 
     def queries(self, start: Array, size: int) -> tuple[Array, Array]:
         """Return g·size queries from row `start` on, with ones for bad ones, and which are bad.
@@ -185,20 +187,20 @@ class Head:
         Not zeros: there a feature map may have no derivative, and 0 · NaN is NaN.
         """
         x = _rows(self.q, self.where[0] * self.plan.g, start, size, self.plan.g).astype(self.wide)
-        bad = _bad(x)
-        return once(jnp.where(bad[:, None], 1, x)), bad
+        ill = bad(x)
+        return once(jnp.where(ill[:, None], 1, x)), ill
 
     def keys(self, start: Array, size: int) -> tuple[Array, Array, Array | None, Array]:
         """Return keys, values, which of them exist, and which that exist are bad; ones and zeros for the others."""
         k = _rows(self.k, self.where[1], start, size).astype(self.wide)
         v = _rows(self.v, self.where[2], start, size).astype(self.wide)
-        bad = _bad(k) | _bad(v)
+        ill = bad(k) | bad(v)
         seen = None
         if self.mask is not None:
             seen = jax.lax.dynamic_slice(self.mask, (self.where[3], start), (1, size))[0]
-        use = ~bad if seen is None else seen & ~bad
+        use = ~ill if seen is None else seen & ~ill
         k, v = once(jnp.where(use[:, None], k, 1)), once(jnp.where(use[:, None], v, 0))
-        return k, v, seen, bad if seen is None else bad & seen
+        return k, v, seen, ill if seen is None else ill & seen
 
     def key_features(self, k: Array, seen: Array | None) -> Array:
         """Return the features of keys, zeros for those that do not exist."""
@@ -227,12 +229,12 @@ def _forward(plan: Plan, args: Any, where: Array, sums: Any) -> tuple[Array, Any
         x = once(plan.kernel.query(q, *head.consts))
         num, d = _across(x, s), z @ x
         if plan.causal:
-            k, v, seen, bad = head.keys(start + (plan.m - plan.own), size)
-            a = jnp.where(bad[None], jnp.nan, plan.kernel.pairs(q, k, *head.consts))
+            k, v, seen, ill_k = head.keys(start + (plan.m - plan.own), size)
+            a = jnp.where(ill_k[None], jnp.nan, plan.kernel.pairs(q, k, *head.consts))
             a = jnp.where(head.visible(size, seen), a, 0)
             num, d = num + a @ v, d + a.sum(axis=1)
             if plan.keep or not last:
-                s, z = _add(s, z, head.key_features(k, seen), v, bad)
+                s, z = _add(s, z, head.key_features(k, seen), v, ill_k)
         d = jnp.where(ill, jnp.nan, d)
         # The one place where anything is divided: no weight at all, no output.
         y = jnp.where((d == 0)[:, None], 0, num / jnp.where(d == 0, 1, d)[:, None])
@@ -255,13 +257,13 @@ def _start(head: Head, sums: Any) -> Any:
 
 def _write(head: Head, sums: Any, start: Array, size: int, last: bool) -> tuple[Array, Array]:
     """Add the keys of a chunk that every query sees to the sums."""
-    k, v, seen, bad = head.keys(start, size)
+    k, v, seen, ill_k = head.keys(start, size)
     s, z = sums
-    return _add(s, z, head.key_features(k, seen), v, bad)
+    return _add(s, z, head.key_features(k, seen), v, ill_k)
 
 
-def _add(s: Array, z: Array, x: Array, v: Array, bad: Array) -> tuple[Array, Array]:
-    return s + x @ v, z + x.sum(axis=1) + jnp.where(bad.any(), jnp.nan, 0).astype(z.dtype)
+def _add(s: Array, z: Array, x: Array, v: Array, ill: Array) -> tuple[Array, Array]:
+    return s + x @ v, z + x.sum(axis=1) + jnp.where(ill.any(), jnp.nan, 0).astype(z.dtype)
 
 
 def _backward(plan: Plan, args: Any, where: Array, own: Any) -> Any:
@@ -283,7 +285,7 @@ def _backward(plan: Plan, args: Any, where: Array, own: Any) -> Any:
         out, g, d = (_rows(x, 0, start + hidden, size, plan.g).astype(dtype) for x in (o, do, den[..., None]))
         inverse = jnp.where(d == 0, 0, 1 / jnp.where(d == 0, 1, d))
         y, c = g * inverse, ((g * out).sum(axis=1, keepdims=True) * inverse)[:, 0]
-        ill = ill | _bad(y) | ~jnp.isfinite(c)
+        ill = ill | bad(y) | ~jnp.isfinite(c)
         return jnp.where(ill[:, None], 1, q), jnp.where(ill[:, None], 0, y), jnp.where(ill, 0, c), ill
 
     def forward(carry: Any, start: Array, size: int, last: bool) -> Any:
@@ -294,7 +296,7 @@ def _backward(plan: Plan, args: Any, where: Array, own: Any) -> Any:
         dq_i, *more = pull(_dot(s, y, 1, 1) - z[:, None] * c[None])
         dconsts = [a + b for a, b in zip(dconsts, more, strict=True)]
         if plan.causal:
-            k, v, seen, bad = head.keys(start + before, size)
+            k, v, seen, ill_k = head.keys(start + before, size)
             a, pull = jax.vjp(kernel.pairs, q, k, *consts)
             see = head.visible(size, seen)
             poison = jnp.where(ill, jnp.nan, 0).astype(dtype)[:, None]
@@ -306,7 +308,7 @@ def _backward(plan: Plan, args: Any, where: Array, own: Any) -> Any:
                 _put(dv, _across(jnp.where(see, a + poison, 0), y), start + before),
             )
             if not last:
-                s, z = _add(s, z, head.key_features(k, seen), v, bad)
+                s, z = _add(s, z, head.key_features(k, seen), v, ill_k)
         else:
             back = later(back, x, y, c, ill)
         return (s, z), _put(dq, jnp.where(ill[:, None], jnp.nan, dq_i), start + hidden), dk, dv, dconsts, back
@@ -364,11 +366,6 @@ def _rows(x: Array, i: Any, start: Array, size: int, g: int = 1) -> Array:
     return jax.lax.dynamic_slice(x, (jnp.int32(i), start, jnp.int32(0)), (g, size, d)).reshape(g * size, d)
 
 
-def wide(*arrays: Any) -> Any:
-    """Return the dtype of features and sums: float32 at least."""
-    return jnp.float64 if any(x.dtype == jnp.float64 for x in arrays) else jnp.float32
-
-
 def _put(x: Array, y: Array, start: Array) -> Array:
     """Write y into the rows of x (g, n, d), (g, n) or (n, d) from `start` on."""
     if y.ndim == 1:
@@ -395,8 +392,3 @@ def _dot(a: Array, b: Array, i: int, j: int) -> Array:
 def _across(a: Array, b: Array) -> Array:
     """Return aᵀb, a (k, c) and b (k, d), as the transpose of bᵀa: for d < c that is the faster one on CPU."""
     return once(_dot(b, a, 0, 0)).T
-
-
-def _bad(x: Array) -> Array:
-    """Which rows of x hold a NaN or an infinity."""
-    return ~jnp.isfinite(x).all(axis=-1)

@@ -127,7 +127,7 @@ def minimal_order(logit_bound: float | int, error: float | int, *, even: bool = 
     name = "taylor.minimal_order"
     b = _positive(name, "logit_bound", logit_bound, zero=True)
     error = _positive(name, "error", error)
-    _check.flag(name, "even", even)
+    _check.flags(name, even=even)
     if b == 0:
         return 0
 

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from attnlib import _check
+from attnlib import _arrays, _check
 from attnlib.cost.flash import block_sizes, cover
 from attnlib.kernels._exponential import exp_nonpositive
+from attnlib.kernels._heads import bad, finite, lift
 
 AnyArray = Array | np.ndarray
 
@@ -80,20 +81,18 @@ def flash_attention(
          [2.]]
     """
     name = "flash_attention"
-    lead = _check.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)
-    _check.flag(name, "return_lse", return_lse)
-    sizes = {"window": window, "block_q": block_q, "block_k": block_k}
-    _check.positive_int(name, **{a: x for a, x in sizes.items() if x is not None})
-    _check.lengths(name, lengths, lead)
+    lead = _arrays.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)
+    _check.flags(name, return_lse=return_lse)
+    _check.optional_int(name, window=window, block_q=block_q, block_k=block_k)
+    _arrays.lengths(name, lengths, lead)
     q, k, v = (jnp.asarray(x) for x in (q, k, v))
     n, m = q.shape[-2], k.shape[-2]
     blocks = block_sizes(window, block_q, block_k, jax.default_backend())
     large, small = (Tiles(n, m, min(b_q, n), min(b_k, m), causal, window) for b_q, b_k in blocks)
-    wide = jnp.float64 if jnp.float64 in (q.dtype, k.dtype) else jnp.float32
-    factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, wide)
-    mask = None if mask is None else _lift(jnp.asarray(mask), len(lead) + 2)
-    lengths = None if lengths is None else _lift(_check.clipped(lengths, m), len(lead))
-    q, k, v = (_lift(x, len(lead) + 2) for x in (q, k, v))
+    factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, _arrays.wide(q, k))
+    mask = None if mask is None else lift(jnp.asarray(mask), len(lead) + 2)
+    lengths = None if lengths is None else lift(_arrays.clipped(lengths, m), len(lead))
+    q, k, v = (lift(x, len(lead) + 2) for x in (q, k, v))
     o, lse = _attend((large, small), lead, q, k, v, factor, mask, lengths)
     return (o, lse) if return_lse else o
 
@@ -158,7 +157,7 @@ def _visit(body: Callable[..., Any], carry: Any, sizes: Sizes, hidden: bool) -> 
 def _attend(
     sizes: Sizes, lead: tuple[int, ...], q: Array, k: Array, v: Array, factor: Array, mask: Any, lengths: Any
 ) -> tuple[Array, Array]:
-    factor = _lift(factor, len(lead))
+    factor = lift(factor, len(lead))
     q, k, v, factor = _vary_alike((q, k, v, factor), (q, k, v, factor, mask, lengths))
     return _flash(sizes, lead, q, k, v, factor, mask, lengths)
 
@@ -195,12 +194,12 @@ def _head_forward(
 ) -> tuple[Array, Array, Array]:
     """Attend in one head, q (n, d_k), k (m, d_k), v (m, d_v): return o, the largest scores c and the sums z."""
     q = _scaled(q, factor)
-    bad = _bad(k) | _bad(v)
+    ill_k = bad(k) | bad(v)
 
     def body(carry: tuple[Array, ...], tiles: Tiles, i: Array, j: Array, part: bool) -> tuple[Array, ...]:
         c, z, o = (tiles.rows(x, i) for x in carry)
         q_i, k_j, v_j = tiles.rows(q, i), tiles.columns(k, j).astype(q.dtype), tiles.columns(v, j).astype(q.dtype)
-        ill = tiles.columns(bad, j)
+        ill = tiles.columns(ill_k, j)
         if part:
             # 0 · NaN is NaN: a weight of zero does not hide a bad value, so it is replaced, and its key gets the NaN.
             k_j, v_j = jnp.where(ill[:, None], jnp.nan, k_j), jnp.where(ill[:, None], 0, v_j)
@@ -248,9 +247,9 @@ def _head_backward(
     shift = ((do * o.astype(q.dtype)).sum(axis=1) - dlse) / z
     do = do / z[:, None]
     # A query with a bad number in its output or its gradient: NaN in its scores, nothing that 0 · NaN could spread.
-    ill_q = _bad(do) | ~jnp.isfinite(shift + c)
+    ill_q = bad(do) | ~jnp.isfinite(shift + c)
     do, shift, c = jnp.where(ill_q[:, None], 0, do), jnp.where(ill_q, 0, shift), jnp.where(ill_q, jnp.nan, c)
-    bad = _bad(k) | _bad(v)
+    ill_k = bad(k) | bad(v)
 
     def body(carry: tuple[Array, ...], tiles: Tiles, i: Array, j: Array, part: bool) -> tuple[Array, ...]:
         q_i, do_i, shift_i, c_i = (tiles.rows(x, i) for x in (q, do, shift, c))
@@ -260,8 +259,8 @@ def _head_backward(
         p = exp_nonpositive(jnp.where(s > 0, 0, s))
         if part:
             p = jnp.where(tiles.visible(i, j, mask, length), p, 0)
-            ill = tiles.columns(bad, j)[:, None]
-            q_i, k_j, v_j = _finite(q_i), jnp.where(ill, 0, k_j), jnp.where(ill, 0, v_j)
+            ill = tiles.columns(ill_k, j)[:, None]
+            q_i, k_j, v_j = finite(q_i), jnp.where(ill, 0, k_j), jnp.where(ill, 0, v_j)
         ds = p * (do_i @ v_j.T - shift_i[:, None])
         dq, dk, dv = carry
         dq = _add(dq, ds @ k_j, i * tiles.block_q)
@@ -333,18 +332,4 @@ def _add(x: Array, y: Array, start: Array) -> Array:
 def _scaled(q: Array, factor: Array) -> Array:
     """Put the factor into q once, not into every score. A row with a bad number becomes NaN as a whole."""
     q = q.astype(factor.dtype) * factor
-    return q + jnp.where(_bad(q), jnp.nan, 0).astype(q.dtype)[:, None]
-
-
-def _bad(x: Array) -> Array:
-    """Which rows of x hold a NaN or an infinity."""
-    return ~jnp.isfinite(x).all(axis=-1)
-
-
-def _finite(x: Array) -> Array:
-    return jnp.where(jnp.isfinite(x), x, 0)
-
-
-def _lift(x: Array, rank: int) -> Array:
-    """Add leading axes of length 1 up to `rank`."""
-    return x.reshape((1,) * (rank - x.ndim) + x.shape)
+    return q + jnp.where(bad(q), jnp.nan, 0).astype(q.dtype)[:, None]

@@ -11,9 +11,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from attnlib import _check
+from attnlib import _arrays, _check
 from attnlib.cost.linear import chunk_size
-from attnlib.kernels._sums import Plan, arrange, attend, wide
+from attnlib.kernels._sums import Plan, arrange, attend
 
 AnyArray = Array | np.ndarray
 FeatureMap = Callable[[Array], Array]
@@ -95,9 +95,9 @@ def linear_attention(
          [2.]]
     """
     name = "linear_attention"
-    lead = check_arguments(name, q, k, v, causal, mask, scale, chunk)
+    check_arguments(name, q, k, v, causal, mask, scale, chunk)
     kernel, consts = map_kernel(name, feature_map, scale, q, k)
-    return run(kernel, consts, q, k, v, key_mask(name, mask, lead, q, k), causal, chunk, None)[0]
+    return run(kernel, consts, q, k, v, key_mask(name, mask, k), causal, chunk, None)[0]
 
 
 def linear_attention_state(
@@ -218,7 +218,7 @@ def map_kernel(name: str, feature_map: Any, scale: Any, q: Any, k: Any) -> tuple
     """Check the feature map; return the kernel and the arrays that the feature map closes over."""
     if feature_map is not None and not callable(feature_map):
         raise ValueError(f"{name}: feature_map: expected a function, got {type(feature_map).__name__}")
-    dtype = wide(q, k)
+    dtype = _arrays.wide(q, k)
     factor = jnp.asarray(1 if scale is None else scale, dtype)
     if feature_map is None:
         return MapKernel(elu_plus_one), [factor]
@@ -237,7 +237,7 @@ def map_kernel(name: str, feature_map: Any, scale: Any, q: Any, k: Any) -> tuple
         raise ValueError(
             f"{name}: feature_map: expected (c, {k.shape[-1]}) to become real features (c, D), got {got} for c = 2"
         )
-    if jnp.dtype(out.dtype).itemsize < 4:
+    if _arrays.narrow(out.dtype):
         raise ValueError(f"{name}: feature_map: expected features in float32 or wider, got {out.dtype}")
     # One row: what is converted keeps the shape that it was traced with, and chunks have several lengths.
     one, hoisted = jax.closure_convert(lambda row: feature_map(row[None])[0], shape_of((k.shape[-1],), dtype))
@@ -253,7 +253,8 @@ def shape_of(shape: tuple[int, ...], dtype: Any) -> Any:
 
 def elu_plus_one(x: Array) -> Array:
     """elu(x) + 1: x + 1 where x > 0, else e^x. Positive wherever e^x does not underflow."""
-    return jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0)))
+    positive = x > 0
+    return jnp.where(positive, x + 1, jnp.exp(jnp.where(positive, jnp.zeros((), x.dtype), x)))
 
 
 def run(
@@ -289,9 +290,9 @@ def step(
     if not isinstance(state, tuple) or len(state) != 2:
         raise ValueError(f"{name}: state: expected a State of two arrays, got {type(state).__name__}")
     state = State(*state)
-    _check.floating(name, **{"state.s": state.s, "state.z": state.z})
+    _arrays.floating(name, **{"state.s": state.s, "state.z": state.z})
     for part, x in state._asdict().items():
-        if jnp.dtype(x.dtype).itemsize < 4:
+        if _arrays.narrow(x.dtype):
             raise ValueError(
                 f"{name}: state.{part}: expected float32 or float64: a narrower sum stops growing, got {x.dtype}"
             )
@@ -310,21 +311,19 @@ def step(
 
 def empty(name: str, features: int, d_v: int, lead: Any, dtype: Any) -> State:
     """Return a state of zeros."""
-    if not isinstance(lead, tuple) or any(isinstance(a, bool) or not isinstance(a, int) or a < 1 for a in lead):
-        raise ValueError(f"{name}: lead: expected a tuple of positive integers, got {lead!r}")
+    _check.axes(name, "lead", lead)
     return State(jnp.zeros((*lead, features, d_v), dtype), jnp.zeros((*lead, features), dtype))
 
 
 def wide_enough(name: str, dtype: Any) -> None:
     """Raise unless sums may be kept in `dtype`."""
-    _check.floating_dtype(name, dtype)
-    if jnp.dtype(dtype).itemsize < 4:
+    _arrays.floating_dtype(name, dtype)
+    if _arrays.narrow(dtype):
         raise ValueError(f"{name}: dtype: expected float32 or float64: a narrower sum stops growing, got {dtype!r}")
 
 
-def key_mask(name: str, mask: Any, lead: tuple[int, ...], q: Any, k: Any) -> Array | None:
-    """Return the mask as (..., m), or raise when it differs between queries."""
-    _check.boolean_mask(name, mask, (*lead, q.shape[-2], k.shape[-2]))
+def key_mask(name: str, mask: Any, k: Any) -> Array | None:
+    """Return a checked mask as (..., m), or raise when it differs between queries."""
     if mask is None:
         return None
     mask = jnp.asarray(mask)
@@ -341,12 +340,5 @@ def check_arguments(
     name: str, q: Any, k: Any, v: Any, causal: Any, mask: Any, scale: Any, chunk: Any
 ) -> tuple[int, ...]:
     """Check what every linear mechanism takes; return the common leading axes."""
-    _check.floating(name, q=q, k=k, v=v)
-    _check.rank_at_least(name, 2, "(..., n, d)", q=q, k=k, v=v)
-    _check.same_axis(name, -1, "d_k", q=q, k=k)
-    _check.same_axis(name, -2, "m", k=k, v=v)
-    _check.flag(name, "causal", causal)
-    _check.scalar(name, "scale", scale)
-    if chunk is not None:
-        _check.positive_int(name, chunk=chunk)
-    return _check.broadcastable(name, q=q.shape[:-2], k=k.shape[:-2], v=v.shape[:-2])
+    _check.optional_int(name, chunk=chunk)
+    return _arrays.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from attnlib import _check
+from attnlib import _arrays
+from attnlib.kernels._heads import finite, good, lift
 
 AnyArray = Array | np.ndarray
 
@@ -60,14 +61,14 @@ def attention(
         >>> print(attention(q, k, v))  # e / (1 + e)
         [[0.7310586]]
     """
-    _check.attention("attention", q, k, v, causal=causal, mask=mask, scale=scale)
+    _arrays.attention("attention", q, k, v, causal=causal, mask=mask, scale=scale)
     rank = max(q.ndim, k.ndim, v.ndim)
     dtype = jnp.asarray(v).dtype
-    q, k, v = (_widen(_lift(jnp.asarray(x), rank)) for x in (q, k, v))
+    q, k, v = (_widen(lift(jnp.asarray(x), rank)) for x in (q, k, v))
     visible = _visible(q, k, causal, mask)
     healthy = None
     if visible is not None:
-        healthy, v = jnp.isfinite(v).all(axis=-1), _zero_unless_finite(v)
+        healthy, v = good(v), finite(v)
     w = _weights(q, k, visible, healthy, scale)
     return jnp.einsum("...nm,...md->...nd", w, v.astype(w.dtype)).astype(dtype)
 
@@ -109,9 +110,9 @@ def attention_weights(
          [0.5        0.5        0.        ]
          [0.33333334 0.33333334 0.33333334]]
     """
-    _check.attention("attention_weights", q, k, causal=causal, mask=mask, scale=scale)
+    _arrays.attention("attention_weights", q, k, causal=causal, mask=mask, scale=scale)
     rank = max(q.ndim, k.ndim)
-    q, k = (_widen(_lift(jnp.asarray(x), rank)) for x in (q, k))
+    q, k = (_widen(lift(jnp.asarray(x), rank)) for x in (q, k))
     return _weights(q, k, _visible(q, k, causal, mask), None, scale)
 
 
@@ -123,17 +124,17 @@ def _weights(
     scale: float | Float[Array, ""] | None,
 ) -> Float[Array, "*b n m"]:
     """Softmax over the visible pairs; `healthy` says which keys have values without NaN or infinity."""
-    dtype = q.dtype if q.dtype == jnp.float64 else k.dtype
+    dtype = _arrays.wide(q, k)
     factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, dtype)
     if visible is None:
         return _softmax(factor * jnp.einsum("...nd,...md->...nm", q.astype(dtype), k.astype(dtype)))
 
     # 0 · NaN is NaN: a product with weight zero does not hide a bad number, in the forward pass or in the
     # backward one. So bad rows enter the products as zeros, and a pair that may really see one gets the score NaN.
-    pairs = jnp.isfinite(q).all(axis=-1)[..., :, None] & jnp.isfinite(k).all(axis=-1)[..., None, :]
+    pairs = good(q)[..., :, None] & good(k)[..., None, :]
     if healthy is not None:
         pairs = pairs & healthy[..., None, :]
-    q, k = _zero_unless_finite(q), _zero_unless_finite(k)
+    q, k = finite(q), finite(k)
     s = factor * jnp.einsum("...nd,...md->...nm", q.astype(dtype), k.astype(dtype))
     # A row of −∞ has no softmax: a query that sees nothing is given zeros before it and after it.
     some = visible.any(axis=-1, keepdims=True)
@@ -160,23 +161,14 @@ def _softmax_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, 
 
 def _visible(q: Array, k: Array, causal: bool, mask: AnyArray | None) -> Array | None:
     """Which pairs may meet, of q's rank and broadcastable to (..., n, m), or None when all may."""
-    allowed = None if mask is None else _lift(jnp.asarray(mask), q.ndim)
+    allowed = None if mask is None else lift(jnp.asarray(mask), q.ndim)
     if not causal:
         return allowed
     n, m = q.shape[-2], k.shape[-2]
-    past = _lift(jnp.arange(m)[None, :] <= jnp.arange(n)[:, None] + (m - n), q.ndim)
+    past = lift(jnp.arange(m)[None, :] <= jnp.arange(n)[:, None] + (m - n), q.ndim)
     return past if allowed is None else past & allowed
 
 
 def _widen(x: Array) -> Array:
     """Float32 at least. Widening first is exact, and XLA's CPU backend has no float16 × float16 → float32."""
-    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
-
-
-def _zero_unless_finite(x: Array) -> Array:
-    return jnp.where(jnp.isfinite(x), x, 0)
-
-
-def _lift(x: Array, rank: int) -> Array:
-    """Add leading axes of length 1 up to `rank`."""
-    return x.reshape((1,) * (rank - x.ndim) + x.shape)
+    return x.astype(_arrays.wide(x))

@@ -12,10 +12,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from attnlib import _check
+from attnlib import _arrays, _check
 from attnlib.cost.taylor import MAX_FEATURES, Crossover, check_order, crossover, taylor_features
 from attnlib.kernels import _monomials
-from attnlib.kernels._sums import wide
 from attnlib.kernels._taylor_error import ErrorBound, error_bound, minimal_order, negative_below
 from attnlib.kernels.linear import State, check_arguments, empty, key_mask, run, step, wide_enough
 
@@ -100,15 +99,12 @@ def taylor_attention(
     """
     name = "taylor_attention"
     lead = check_arguments(name, q, k, v, causal, mask, scale, chunk)
-    _check.flag(name, "centre_keys", centre_keys)
+    _check.flags(name, centre_keys=centre_keys)
     check_order(name, order, k.shape[-1], v.shape[-1])
     shifted = centre_rows is not False
     if not isinstance(centre_rows, bool):
-        _check.floating(name, centre_rows=centre_rows)
-        fits = len(centre_rows.shape) <= len(lead) + 1 and all(
-            a in (1, b) for a, b in zip(reversed(centre_rows.shape), reversed((*lead, q.shape[-2])), strict=False)
-        )
-        if not fits:
+        _arrays.floating(name, centre_rows=centre_rows)
+        if not _check.fits(centre_rows.shape, (*lead, q.shape[-2])):
             raise ValueError(
                 f"{name}: centre_rows: expected True, False or shifts that broadcast to "
                 f"{(*lead, q.shape[-2])}, got shape {centre_rows.shape}"
@@ -120,7 +116,7 @@ def taylor_attention(
             "(centre_rows), got True"
         )
     _warn(name, order)
-    seen = key_mask(name, mask, lead, q, k)
+    seen = key_mask(name, mask, k)
     q, k, v = (jnp.asarray(x) for x in (q, k, v))
     factor = _factor(q, k, scale)
     if centre_keys:
@@ -336,9 +332,9 @@ def features(x: Float[AnyArray, "*b n d"], order: int, *, tensor: bool = False) 
         ((1, 10), (1, 15))
     """
     name = "taylor.features"
-    _check.floating(name, x=x)
+    _arrays.floating(name, x=x)
     _check.rank_at_least(name, 2, "(..., n, d)", x=x)
-    _check.flag(name, "tensor", tensor)
+    _check.flags(name, tensor=tensor)
     check_order(name, order, x.shape[-1], 1, tensor)
     x = jnp.asarray(x)
     flat = x.reshape(-1, x.shape[-1])
@@ -376,7 +372,7 @@ def truncated_exponential(x: Float[AnyArray, "..."], order: int) -> Float[Array,
         >>> print(truncated_exponential(jnp.array([-1.0, 0.0, 1.0]), 2))
         [0.5 1.  2.5]
     """
-    _check.floating("taylor.truncated_exponential", x=x)
+    _arrays.floating("taylor.truncated_exponential", x=x)
     check_order("taylor.truncated_exponential", order)
     x = jnp.asarray(x)
     out = jnp.ones_like(x)
@@ -386,7 +382,7 @@ def truncated_exponential(x: Float[AnyArray, "..."], order: int) -> Float[Array,
 
 
 def _factor(q: Any, k: Any, scale: Any) -> Array:
-    return jnp.asarray(1 / math.sqrt(k.shape[-1]) if scale is None else scale, wide(q, k))
+    return jnp.asarray(1 / math.sqrt(k.shape[-1]) if scale is None else scale, _arrays.wide(q, k))
 
 
 def _warn(name: str, order: int) -> None:

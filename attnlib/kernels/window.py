@@ -62,7 +62,7 @@ def window_attention(
         [1.  1.5 2.5 3.5]
     """
     name = "window_attention"
-    _check.flag(name, "causal", causal)
+    _check.flags(name, causal=causal)
     _check.positive_int(name, r=r)
     # flash_attention's window counts the position itself: |i − j| < window.
     window = r if causal else r // 2 + 1

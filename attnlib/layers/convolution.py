@@ -12,7 +12,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from attnlib import _check
+from attnlib import _arrays, _check
+from attnlib.layers._draw import draw
 
 Params = dict[str, Array]
 AnyArray = Array | np.ndarray
@@ -53,19 +54,13 @@ def init_conv(
         {'w_depth': (3, 4), 'w_point': (4, 4), 'b': (4,)}
     """
     name = "init_conv"
-    _check.prng_key(name, key)
+    _arrays.prng_key(name, key)
     d_out = d if d_out is None else d_out
     _check.positive_int(name, d=d, k=k, d_out=d_out)
-    _check.flag(name, "separable", separable)
-    _check.floating_dtype(name, dtype)
-    shapes = {"w_depth": (k, d), "w_point": (d, d_out)} if separable else {"w": (k, d, d_out)}
-    fan_in = {"w": k * d, "w_depth": k, "w_point": d}
-    keys = jax.random.split(key, len(shapes))
-    drawn = {
-        w: jax.random.normal(one, shape, dtype) * jnp.asarray(fan_in[w] ** -0.5, dtype)
-        for one, (w, shape) in zip(keys, shapes.items(), strict=True)
-    }
-    return drawn | {"b": jnp.zeros(d_out, dtype)}
+    _check.flags(name, separable=separable)
+    _arrays.floating_dtype(name, dtype)
+    mixing = {"w_depth": ((k, d), k), "w_point": ((d, d_out), d)} if separable else {"w": ((k, d, d_out), k * d)}
+    return draw(key, mixing, dtype) | {"b": jnp.zeros(d_out, dtype)}
 
 
 def conv(
@@ -115,7 +110,7 @@ def conv(
     *lead, n, d = x.shape
     exists = None
     if lengths is not None:
-        exists = _check.within(lengths, lead, n)[..., None]
+        exists = _arrays.within(lengths, lead, n)[..., None]
         x = jnp.where(exists, x, 0)
     p = {w: jnp.asarray(array).astype(x.dtype) for w, array in params.items()}
     reach = dilation * (k - 1)
@@ -131,7 +126,7 @@ def conv(
         ).reshape(*lead, n, -1)
     else:
         # k shifted copies, multiplied and summed in one pass: a grouped convolution takes 80 times as long on CPU.
-        wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32  # k terms: a narrow sum stops growing
+        wide = _arrays.wide(x)  # k terms: a narrow sum stops growing
         padded = jnp.pad(x.astype(wide), [*[(0, 0)] * len(lead), (left, reach - left), (0, 0)])
         taps = (
             jax.lax.slice_in_dim(padded, t * dilation, t * dilation + n, axis=-2)
@@ -195,7 +190,7 @@ def conv_stack(
     if activation is not None and not callable(activation):
         raise ValueError(f"{name}: activation: expected a function or None, got {activation!r}")
     # Every layer before any computation, on shapes.
-    _check.floating(name, x=x)
+    _arrays.floating(name, x=x)
     shape = jax.ShapeDtypeStruct(x.shape, x.dtype)  # type: ignore[no-untyped-call, unused-ignore]
     for i, (params, dilation) in enumerate(zip(layers, dilations, strict=True)):
         if i and activation is not None:
@@ -213,13 +208,13 @@ def conv_stack(
 
 def _check_arguments(name: str, params: Any, x: Any, causal: Any, dilation: Any, lengths: Any) -> int:
     """Check every argument and return the width k of the kernel."""
-    _check.floating(name, x=x)
+    _arrays.floating(name, x=x)
     _check.rank_at_least(name, 2, "(..., n, d)", x=x)
     separable = isinstance(params, dict) and bool({"w_depth", "w_point"} & set(params))
-    _check.params(name, params, ["w_depth", "w_point", "b"] if separable else ["w", "b"])
-    _check.flag(name, "causal", causal)
+    _arrays.params(name, params, ["w_depth", "w_point", "b"] if separable else ["w", "b"])
+    _check.flags(name, causal=causal)
     _check.positive_int(name, dilation=dilation)
-    _check.lengths(name, lengths, x.shape[:-2])
+    _arrays.lengths(name, lengths, x.shape[:-2])
     d, kernel = x.shape[-1], params["w_depth" if separable else "w"]
     if separable:
         _expect(name, "w_depth", kernel, f"(k, {d})", kernel.ndim == 2 and kernel.shape[1] == d)

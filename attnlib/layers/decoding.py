@@ -18,8 +18,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from attnlib import _check
+from attnlib import _arrays, _check
 from attnlib.kernels.flash import flash_attention
+from attnlib.layers.multihead import check_parameters
 
 Params = dict[str, Array]
 AnyArray = Array | np.ndarray
@@ -91,10 +92,9 @@ def init_cache(
     name = "decoding.init_cache"
     d_v = d_k if d_v is None else d_v
     _check.positive_int(name, capacity=capacity, d_k=d_k, d_v=d_v, h_kv=h_kv)
-    if not isinstance(batch, tuple) or any(isinstance(b, bool) or not isinstance(b, int) or b < 1 for b in batch):
-        raise ValueError(f"{name}: batch: expected a tuple of positive integers, got {batch!r}")
-    _check.flag(name, "ring", ring)
-    _check.floating_dtype(name, dtype)
+    _check.axes(name, "batch", batch)
+    _check.flags(name, ring=ring)
+    _arrays.floating_dtype(name, dtype)
     heads = math.prod(batch) * h_kv
     k, v = jnp.zeros((heads, d_k, capacity), dtype), jnp.zeros((heads, capacity, d_v), dtype)
     return KVCache(k, v, jnp.zeros((), jnp.int32), ring, batch)
@@ -146,7 +146,7 @@ def attend(
         ValueError: decoding.attend: cache: expected room for a position, got 2 of 2 in use
     """
     name = "decoding.attend"
-    _check.floating(name, q=q, k=k, v=v)
+    _arrays.floating(name, q=q, k=k, v=v)
     _check.rank_at_least(name, 3, "(..., h, 1, d)", q=q, k=k, v=v)
     for argument, x in {"q": q, "k": k, "v": v}.items():
         if x.shape[-2] != 1:
@@ -158,7 +158,7 @@ def attend(
             raise ValueError(f"{name}: {argument}: expected heads {(*lead, k.shape[-3])}, got shape {x.shape}")
     _check.same_axis(name, -1, "d_k", q=q, k=k)
     _check.divides(name, "k", k.shape[-3], "h", h)
-    _check.scalar(name, "scale", scale)
+    _arrays.scalar(name, "scale", scale)
     context = _check_context(name, cache, context)
     return _attend(jnp.asarray(q), jnp.asarray(k), jnp.asarray(v), cache, scale, context)
 
@@ -195,7 +195,7 @@ def prefill(
 
     Example:
         >>> import jax
-        >>> from attnlib.kernels.softmax import init_multihead_attention
+        >>> from attnlib import init_multihead_attention
         >>> params = init_multihead_attention(jax.random.key(0), d=8, h=2)
         >>> y, cache = prefill(params, jax.numpy.ones((5, 8)), init_cache(10, 4, h_kv=2))
         >>> y.shape, int(cache.length)
@@ -203,7 +203,7 @@ def prefill(
     """
     name = "decoding.prefill"
     lead, h, h_kv = _check_layer(name, params, x, cache)
-    _check.scalar(name, "scale", scale)
+    _arrays.scalar(name, "scale", scale)
     x = jnp.asarray(x)
     n, c = x.shape[-2], cache.capacity
     if n > c and not cache.ring:
@@ -264,7 +264,7 @@ def step(
 
     Example:
         >>> import jax
-        >>> from attnlib.kernels.softmax import init_multihead_attention
+        >>> from attnlib import init_multihead_attention
         >>> params = init_multihead_attention(jax.random.key(0), d=8, h=4, h_kv=2)
         >>> run = jax.jit(step, donate_argnums=2)
         >>> y, cache = run(params, jax.numpy.ones((1, 8)), init_cache(10, 2, h_kv=2))
@@ -275,7 +275,7 @@ def step(
     lead, h, _ = _check_layer(name, params, x, cache)
     if x.shape[-2] != 1:
         raise ValueError(f"{name}: x: expected one position, (..., 1, d), got shape {x.shape}")
-    _check.scalar(name, "scale", scale)
+    _arrays.scalar(name, "scale", scale)
     context = _check_context(name, cache, context)
     x = jnp.asarray(x)
     w_q, w_k, w_v, w_o = (jnp.asarray(params[w]).astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
@@ -295,7 +295,7 @@ def step(
 def _attend(q: Array, k: Array, v: Array, cache: KVCache, scale: Any, context: int) -> tuple[Array, KVCache]:
     shape = (*q.shape[:-1], v.shape[-1])
     heads, d_k, c = cache.k.shape
-    wide = jnp.float64 if jnp.float64 in (q.dtype, cache.k.dtype) else jnp.float32
+    wide = _arrays.wide(q, cache.k)
     t = cache.length
     full = (t < 0) if cache.ring else (t < 0) | (t >= c)
     slot = t % c if cache.ring else jnp.clip(t, 0, c - 1)
@@ -356,18 +356,9 @@ def _check_context(name: str, cache: KVCache, context: Any) -> int:
 
 def _check_layer(name: str, params: Any, x: Any, cache: Any) -> tuple[tuple[int, ...], int, int]:
     """Check parameters, x and cache against one another; return the leading axes, h and h_kv."""
-    _check.floating(name, x=x)
+    _arrays.floating(name, x=x)
     _check.rank_at_least(name, 2, "(..., n, d)", x=x)
-    _check.params(name, params, ["w_q", "w_k", "w_v", "w_o"])
-    for w, array in params.items():
-        if array.ndim != 3:
-            raise ValueError(f"{name}: {w}: expected three axes (heads, in, out), got shape {array.shape}")
-    (h, _, d_k), (h_kv, _, d_v), d = params["w_q"].shape, params["w_v"].shape, x.shape[-1]
-    _check.divides(name, "w_k", h_kv, "h", h)
-    shapes = {"w_q": (h, d, d_k), "w_k": (h_kv, d, d_k), "w_v": (h_kv, d, d_v), "w_o": (h, d_v, d)}
-    for w, shape in shapes.items():
-        if params[w].shape != shape:
-            raise ValueError(f"{name}: {w}: expected shape {shape}, got {params[w].shape}")
+    h, h_kv = check_parameters(name, params, x)
     lead = tuple(x.shape[:-2])
-    _check_cache(name, cache, lead, h_kv, d_k, d_v)
+    _check_cache(name, cache, lead, h_kv, params["w_k"].shape[-1], params["w_v"].shape[-1])
     return lead, h, h_kv

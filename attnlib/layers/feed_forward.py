@@ -8,7 +8,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from attnlib import _check
+from attnlib import _arrays, _check
+from attnlib.layers._draw import draw
 
 Params = dict[str, Array]
 
@@ -38,16 +39,12 @@ def init_feed_forward(key: Array, d: int, *, d_ff: int | None = None, dtype: DTy
         {'w_1': (3, 12), 'w_2': (12, 3)}
     """
     name = "init_feed_forward"
-    _check.prng_key(name, key)
+    _arrays.prng_key(name, key)
     _check.positive_int(name, d=d)
     d_ff = 4 * d if d_ff is None else d_ff
     _check.positive_int(name, d_ff=d_ff)
-    _check.floating_dtype(name, dtype)
-    key_1, key_2 = jax.random.split(key)
-    return {
-        "w_1": jax.random.normal(key_1, (d, d_ff), dtype) * jnp.asarray(d**-0.5, dtype),
-        "w_2": jax.random.normal(key_2, (d_ff, d), dtype) * jnp.asarray(d_ff**-0.5, dtype),
-    }
+    _arrays.floating_dtype(name, dtype)
+    return draw(key, {"w_1": ((d, d_ff), d), "w_2": ((d_ff, d), d_ff)}, dtype)
 
 
 def feed_forward(params: Params, x: Float[Array | np.ndarray, "*b n d"]) -> Float[Array, "*b n d"]:
@@ -75,12 +72,9 @@ def feed_forward(params: Params, x: Float[Array | np.ndarray, "*b n d"]) -> Floa
          [2.]]
     """
     name = "feed_forward"
-    _check.floating(name, x=x)
+    _arrays.floating(name, x=x)
     _check.rank_at_least(name, 2, "(..., n, d)", x=x)
-    if not isinstance(params, dict) or set(params) != {"w_1", "w_2"}:
-        got = sorted(params) if isinstance(params, dict) else type(params).__name__
-        raise ValueError(f"{name}: params: expected a dict of w_1, w_2, got {got}")
-    _check.floating(name, **params)
+    _arrays.params(name, params, ["w_1", "w_2"])
     d, w_1, w_2 = x.shape[-1], params["w_1"], params["w_2"]
     if w_1.ndim != 2 or w_1.shape[0] != d:
         raise ValueError(f"{name}: w_1: expected shape ({d}, d_ff), got {w_1.shape}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from attnlib import _check
+from attnlib import _arrays, _check
 from attnlib.kernels.softmax import attention
+from attnlib.layers._draw import draw
 
 Params = dict[str, Array]
 AnyArray = Array | np.ndarray
@@ -53,21 +53,16 @@ def init_multihead_attention(
         {'w_q': (4, 8, 2), 'w_k': (2, 8, 2), 'w_v': (2, 8, 2), 'w_o': (4, 2, 8)}
     """
     name = "init_multihead_attention"
-    _check.prng_key(name, key)
+    _arrays.prng_key(name, key)
     h_kv = h if h_kv is None else h_kv
     _check.positive_int(name, d=d, h=h, h_kv=h_kv)
     _check.divides(name, "h_kv", h_kv, "h", h)
     d_k = _check.divides(name, "h", h, "d", d) if d_k is None else d_k
     d_v = d_k if d_v is None else d_v
     _check.positive_int(name, d_k=d_k, d_v=d_v)
-    _check.floating_dtype(name, dtype)
-    shapes = {"w_q": (h, d, d_k), "w_k": (h_kv, d, d_k), "w_v": (h_kv, d, d_v), "w_o": (h, d_v, d)}
-    fan_in = {"w_q": d, "w_k": d, "w_v": d, "w_o": h * d_v}
-    keys = dict(zip(shapes, jax.random.split(key, 4), strict=True))
-    return {
-        w: jax.random.normal(keys[w], shape, dtype) * jnp.asarray(fan_in[w] ** -0.5, dtype)
-        for w, shape in shapes.items()
-    }
+    _arrays.floating_dtype(name, dtype)
+    inward = {"w_q": ((h, d, d_k), d), "w_k": ((h_kv, d, d_k), d), "w_v": ((h_kv, d, d_v), d)}
+    return draw(key, inward | {"w_o": ((h, d_v, d), h * d_v)}, dtype)
 
 
 def multihead_attention(
@@ -110,12 +105,16 @@ def multihead_attention(
     """
     name = "multihead_attention"
     z = x if memory is None else memory
-    h, h_kv = _check_multihead(name, params, x, z)
+    _arrays.floating(name, x=x, memory=z)
+    _check.rank_at_least(name, 2, "(..., n, d)", x=x, memory=z)
+    if z.shape[:-2] != x.shape[:-2] or z.shape[-1] != x.shape[-1]:
+        raise ValueError(f"{name}: memory: expected shape (*{tuple(x.shape[:-2])}, m, {x.shape[-1]}), got {z.shape}")
+    h, h_kv = check_parameters(name, params, x)
     x, z = jnp.asarray(x), jnp.asarray(z)
     g = h // h_kv
     *b, n, _ = x.shape
     m = z.shape[-2]
-    _check.boolean_mask(name, mask, (*b, h, n, m))
+    _arrays.boolean_mask(name, mask, (*b, h, n, m))
     w_q, w_k, w_v, w_o = (params[w].astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
     # Query head i shares the keys of head ⌊i/g⌋: an axis of length 1 stands for the group, nothing is repeated.
     q = jnp.einsum("...nd,hdk->...hnk", x, w_q).reshape(*b, h_kv, g, n, -1)
@@ -127,26 +126,17 @@ def multihead_attention(
     return jnp.einsum("...hnk,hkd->...nd", o, w_o)
 
 
-def _check_multihead(name: str, params: Params, x: AnyArray, memory: AnyArray) -> tuple[int, int]:
-    """Check parameters against x and memory; return h and h_kv."""
-    _check.floating(name, x=x, memory=memory)
-    _check.rank_at_least(name, 2, "(..., n, d)", x=x, memory=memory)
-    if memory.shape[:-2] != x.shape[:-2] or memory.shape[-1] != x.shape[-1]:
-        raise ValueError(
-            f"{name}: memory: expected shape (*{tuple(x.shape[:-2])}, m, {x.shape[-1]}), got {memory.shape}"
-        )
-    if not isinstance(params, dict) or set(params) != {"w_q", "w_k", "w_v", "w_o"}:
-        got = sorted(params) if isinstance(params, dict) else type(params).__name__
-        raise ValueError(f"{name}: params: expected a dict of w_q, w_k, w_v, w_o, got {got}")
-    _check.floating(name, **params)
+def check_parameters(name: str, params: Params, x: AnyArray) -> tuple[int, int]:
+    """Check the parameters of a layer against its positions x; return h and h_kv."""
+    _arrays.params(name, params, ["w_q", "w_k", "w_v", "w_o"])
     for w, array in params.items():
         if array.ndim != 3:
             raise ValueError(f"{name}: {w}: expected three axes (heads, in, out), got shape {array.shape}")
     h, d, d_k = params["w_q"].shape
-    h_kv, _, d_v = params["w_v"].shape
+    h_kv, d_v = params["w_k"].shape[0], params["w_v"].shape[-1]
     if d != x.shape[-1]:
         raise ValueError(f"{name}: x: expected width d = {d} as in w_q {params['w_q'].shape}, got shape {x.shape}")
-    _check.divides(name, "h_kv", h_kv, "h", h)
+    _check.divides(name, "w_k", h_kv, "h", h)
     for w, shape in {"w_k": (h_kv, d, d_k), "w_v": (h_kv, d, d_v), "w_o": (h, d_v, d)}.items():
         if params[w].shape != shape:
             raise ValueError(f"{name}: {w}: expected shape {shape}, got {params[w].shape}")

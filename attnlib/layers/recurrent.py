@@ -11,7 +11,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from attnlib import _check
+from attnlib import _arrays, _check
+from attnlib.layers._draw import draw
 
 Params = dict[str, Array]
 AnyArray = Array | np.ndarray
@@ -142,7 +143,7 @@ def rnn(
     """
 
     def cell(pre: Array, h: tuple[Array], p: Params) -> tuple[Array]:
-        return (jnp.tanh(pre + h[0] @ p["u"]),)
+        return (_tanh(pre + h[0] @ p["u"]),)
 
     y, (h,) = _run("rnn", 1, cell, params, x, (state,), ("state",), lengths, reverse)
     return y, h
@@ -191,7 +192,7 @@ def gru(
     def cell(pre: Array, h: tuple[Array], p: Params) -> tuple[Array]:
         (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(pre, 3, axis=-1), jnp.split(h[0] @ p["u"], 3, axis=-1)
         r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
-        c = jnp.tanh(x_n + r * (h_n + jnp.broadcast_to(p["b_n"], h_n.shape)))
+        c = _tanh(x_n + r * (h_n + jnp.broadcast_to(p["b_n"], h_n.shape)))
         return (c + z * (h[0] - c),)
 
     y, (h,) = _run("gru", 3, cell, params, x, (state,), ("state",), lengths, reverse)
@@ -238,8 +239,8 @@ def lstm(
     def cell(pre: Array, state: tuple[Array, Array], p: Params) -> tuple[Array, Array]:
         h, c = state
         i, f, g, o = jnp.split(pre + h @ p["u"], 4, axis=-1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * _tanh(g)
+        return jax.nn.sigmoid(o) * _tanh(c), c
 
     if state is not None and (not isinstance(state, tuple | list) or len(state) != 2):
         got = f"{len(state)} of them" if isinstance(state, tuple | list) else type(state).__name__
@@ -249,17 +250,25 @@ def lstm(
     return y, (h, c)
 
 
+@jax.custom_jvp
+def _tanh(x: Array) -> Array:
+    """The hyperbolic tangent; its derivative keeps one array, where an older JAX keeps two."""
+    return jnp.tanh(x)
+
+
+@_tanh.defjvp
+def _tanh_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    t = _tanh(*primals)
+    return t, tangents[0] * (1 - t * t)
+
+
 def _init(name: str, gates: int, key: Array, d: int, d_h: int | None, dtype: Any) -> Params:
-    _check.prng_key(name, key)
+    _arrays.prng_key(name, key)
     d_h = d if d_h is None else d_h
     _check.positive_int(name, d=d, d_h=d_h)
-    _check.floating_dtype(name, dtype)
-    key_w, key_u = jax.random.split(key)
-    return {
-        "w": jax.random.normal(key_w, (d, gates * d_h), dtype) * jnp.asarray(d**-0.5, dtype),
-        "u": jax.random.normal(key_u, (d_h, gates * d_h), dtype) * jnp.asarray(d_h**-0.5, dtype),
-        "b": jnp.zeros(gates * d_h, dtype),
-    }
+    _arrays.floating_dtype(name, dtype)
+    shapes = {"w": ((d, gates * d_h), d), "u": ((d_h, gates * d_h), d_h)}
+    return draw(key, shapes, dtype) | {"b": jnp.zeros(gates * d_h, dtype)}
 
 
 def _run(
@@ -277,12 +286,12 @@ def _run(
     d_h = _check_arguments(name, gates, params, x, state, state_names, lengths, reverse)
     x = jnp.asarray(x)
     *lead, n, _ = x.shape
-    wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+    wide = _arrays.wide(x)
     p = {w: jnp.asarray(array).astype(wide) for w, array in params.items()}
     h = tuple(jnp.zeros((*lead, d_h), wide) if s is None else jnp.asarray(s).astype(wide) for s in state)
     exists = None
     if lengths is not None:
-        exists = _check.within(lengths, lead, n)[..., None]
+        exists = _arrays.within(lengths, lead, n)[..., None]
         x = jnp.where(exists, x, 0)  # before the products: 0 · NaN is NaN in the backward pass
     # The input's products do not wait for one another: all at once, before the loop, which runs along the first axis.
     pre = jnp.moveaxis(x, -2, 0).astype(wide) @ p["w"]
@@ -312,10 +321,10 @@ def _check_arguments(
     reverse: Any,
 ) -> int:
     """Check every argument and return the width of the state."""
-    _check.floating(name, x=x)
+    _arrays.floating(name, x=x)
     _check.rank_at_least(name, 2, "(..., n, d)", x=x)
     names = ["w", "u", "b", *(["b_n"] if gates == 3 else [])]
-    _check.params(name, params, names)
+    _arrays.params(name, params, names)
     u = params["u"]
     if u.ndim != 2 or u.shape[1] != gates * u.shape[0]:
         raise ValueError(f"{name}: u: expected shape (d_h, {gates} d_h), got {u.shape}".replace(" 1 d_h", " d_h"))
@@ -325,9 +334,9 @@ def _check_arguments(
             raise ValueError(f"{name}: {w}: expected shape {shape}, got {params[w].shape}")
     for part, array in zip(state_names, state, strict=True):
         if array is not None:
-            _check.floating(name, **{part: array})
+            _arrays.floating(name, **{part: array})
             if array.shape != (*x.shape[:-2], d_h):
                 raise ValueError(f"{name}: {part}: expected shape {(*x.shape[:-2], d_h)}, got {array.shape}")
-    _check.lengths(name, lengths, x.shape[:-2])
-    _check.flag(name, "reverse", reverse)
+    _arrays.lengths(name, lengths, x.shape[:-2])
+    _check.flags(name, reverse=reverse)
     return int(d_h)

@@ -5,12 +5,16 @@ spread next to the median and a reader can see whether a difference is larger th
 
 Time a compiled function with `clock.time(jax.jit(fn), *args)`: what is not compiled is timed as Python
 runs it, one operation at a time.
+
+The environment variable ATTNLIB_CLOCK multiplies every budget: with 0.1 a notebook that measures is tried in less
+time, and its times scatter more. There are never fewer than 5 repeats, and `repeats` and `rounds` stay as given.
 """
 
 import ctypes
 import math
 import os
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +161,7 @@ def time(
         >>> time(sum, [1, 2], repeats=3, timer=lambda: next(ticks)).seconds
         (1.0, 1.0, 1.0)
     """
-    _settings("clock.time", "repeats", repeats, warmup, budget)
+    budget = _settings("clock.time", "repeats", repeats, warmup, budget)
     _ready(args)
     _warm(fn, args, warmup)
     if repeats is None:
@@ -208,7 +212,7 @@ def compare(
     baseline = names[0] if baseline is None else baseline
     if baseline not in functions:
         raise ValueError(f"clock.compare: baseline: expected one of {names}, got {baseline!r}")
-    _settings("clock.compare", "rounds", rounds, warmup, budget)
+    budget = _settings("clock.compare", "rounds", rounds, warmup, budget)
     _ready(args)
     for fn in functions.values():
         _warm(fn, args, warmup)
@@ -277,9 +281,6 @@ def exponent(sizes: Sequence[int | float] | np.ndarray, seconds: Sequence[int | 
 def student_t(degrees: int, confidence: float = 0.95) -> float:
     """Return t with P(|T| < t) = `confidence` for Student's T with `degrees` degrees of freedom.
 
-    For an integer number of degrees the distribution is a finite sum in θ = arctan(t/√degrees) (Abramowitz
-    and Stegun 26.7.3 and 26.7.4); it grows with θ, so bisection inverts it.
-
     Raises:
         ValueError: `degrees` is not a positive integer or `confidence` is not between 0 and 1.
 
@@ -290,22 +291,9 @@ def student_t(degrees: int, confidence: float = 0.95) -> float:
     _check.positive_int("clock.student_t", degrees=degrees)
     if not 0 < confidence < 1:
         raise ValueError(f"clock.student_t: confidence: expected a number between 0 and 1, got {confidence}")
+    from scipy.special import stdtrit  # takes longer to import than everything else here
 
-    def probability(theta: float) -> float:
-        c, odd = math.cos(theta), degrees % 2
-        term = c if odd else 1.0
-        total = 0.0
-        for k in range(odd, degrees - 1, 2):
-            total += term
-            term *= c * c * (k + 1) / (k + 2)
-        inner = math.sin(theta) * total
-        return 2 / math.pi * (theta + inner) if odd else inner
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if probability(middle) < confidence else (low, middle)
-    return math.tan(low) * math.sqrt(degrees)
+    return float(stdtrit(degrees, (1 + confidence) / 2))
 
 
 def machine() -> str:
@@ -390,12 +378,16 @@ def _digits(x: float) -> str:
     return f"{x:.{max(0, 2 - math.floor(math.log10(x)))}f}" if x > 0 else f"{x:.0f}"
 
 
-def _settings(function: str, name: str, repeats: int | None, warmup: int, budget: int | float) -> None:
-    if repeats is not None:
-        _check.positive_int(function, **{name: repeats})
+def _settings(function: str, name: str, repeats: int | None, warmup: int, budget: int | float) -> float:
+    """Check them; return the budget that ATTNLIB_CLOCK leaves."""
+    _check.optional_int(function, **{name: repeats})
     _check.positive_int(function, warmup=warmup)
     if not (budget > 0 and math.isfinite(budget)):
         raise ValueError(f"{function}: budget: expected a positive number of seconds, got {budget}")
+    factor = os.environ.get("ATTNLIB_CLOCK", "1")
+    if not re.fullmatch(r"\d+\.?\d*|\.\d+", factor) or not float(factor):
+        raise ValueError(f"{function}: ATTNLIB_CLOCK: expected a positive number such as 0.1, got {factor!r}")
+    return budget * float(factor)
 
 
 def _positive(name: str, values: Sequence[int | float] | np.ndarray) -> np.ndarray:

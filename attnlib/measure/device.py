@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
 
-from attnlib import _check
+from attnlib import _arrays, _check
 from attnlib.cost.devices import Curve, Device
 from attnlib.measure import clock
 from attnlib.parallel.spread import PartitionSpec
@@ -63,11 +63,11 @@ def measure_device(*, dtype: Any = jnp.float32, budget: float | int = 0.1, toget
         True
     """
     name = "measure_device"
-    _check.floating_dtype(name, dtype)
-    _check.scalar(name, "budget", budget)
+    _arrays.floating_dtype(name, dtype)
+    _arrays.scalar(name, "budget", budget)
     if budget is None or not budget > 0:
         raise ValueError(f"{name}: budget: expected a positive number of seconds, got {budget}")
-    _check.flag(name, "together", together)
+    _check.flags(name, together=together)
     programs = [_everywhere(program) if together else program for program in _programs(dtype)]
     seconds = _time(programs, float(budget))
 

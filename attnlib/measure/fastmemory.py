@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from attnlib import _check
 from attnlib.cost.traffic import tiling
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
@@ -42,8 +43,7 @@ class FastMemory:
     """
 
     def __init__(self, capacity: int) -> None:
-        if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
-            raise ValueError(f"FastMemory: capacity: expected an integer of at least 1, got {capacity!r}")
+        _check.positive_int("FastMemory", capacity=capacity)
         self.capacity, self.held, self.most, self.read, self.written = capacity, 0, 0, 0, 0
 
     def new(self, *shape: int, fill: float = 0.0) -> Matrix:
@@ -161,7 +161,7 @@ def tiled(
     if outer not in ("queries", "keys"):
         raise ValueError(f"tiled: outer: expected 'queries' or 'keys', got {outer!r}")
     for name, pair in {"blocks": blocks, "blocks_backward": blocks_backward or blocks}.items():
-        if len(pair) != 2 or not all(isinstance(x, int) and x >= 1 for x in pair):
+        if len(pair) != 2 or not all(map(_check.whole, pair)):
             raise ValueError(f"tiled: {name}: expected two integers of at least 1, got {pair!r}")
     (n, d_k), (m, d_v) = q.shape, v.shape
     if visible is not None and visible.shape != (n, m):

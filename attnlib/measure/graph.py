@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from attnlib import _check
+from attnlib import _arrays, _check
 from attnlib.measure.chains import depth, span
 
 __all__ = [
@@ -239,7 +239,7 @@ def _pullback(name: str, fn: Any, x: Any) -> tuple[Callable[[Array], Array], tup
     """Check fn and x; return which rows of x have a gradient, as a function of fn's cotangent, and fn's result."""
     if not callable(fn):
         raise ValueError(f"{name}: fn: expected a function, got {type(fn).__name__}")
-    _check.floating(name, x=x)
+    _arrays.floating(name, x=x)
     if len(x.shape) != 2:
         raise ValueError(f"{name}: x: expected two axes (n, d), got shape {x.shape}")
     out = jax.eval_shape(fn, x)

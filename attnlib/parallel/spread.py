@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from attnlib import _check, registry
+from attnlib import _arrays, _check, registry
 
 Shape = tuple[int, ...]
 PartitionSpec: Any = jax.sharding.PartitionSpec  # whose constructor has no types in the newest JAX
@@ -75,7 +75,7 @@ def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) 
     @functools.wraps(fn)
     def run(*arrays: Any, **options: Any) -> Any:
         name = f"spread({getattr(fn, '__name__', 'fn')})"
-        _check.floating(name, **{f"argument {i}": x for i, x in enumerate(arrays)})
+        _arrays.floating(name, **{f"argument {i}": x for i, x in enumerate(arrays)})
         _check.rank_at_least(name, 2, "(..., n, d)", **{f"argument {i}": x for i, x in enumerate(arrays)})
         traced = {a: x for a, x in options.items() if _is_array(x)}
         fixed = tuple(sorted((a, x) for a, x in options.items() if a not in traced))

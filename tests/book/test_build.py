@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,13 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 from bs4 import BeautifulSoup, Tag
 
 from tools import check_pages
+from tools.execute import measures, read_chapters
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -410,7 +413,7 @@ def failed_page(book: Path) -> Tag:
 def test_a_build_that_keeps_going_marks_the_page_that_failed(two: Path, kind: str) -> None:
     prepare, code, error = FAILURES[kind]
     prepare(two)
-    in_chapter(cell(code) + cell("print('not' + 'reached')") + "\nThe text goes on.\n")(two)
+    in_chapter(cell(code) + cell("print('not' + 'reached')") + "\nThe text goes on with {glue:text}`nothing`.\n")(two)
     status, output = build(two, "--keep-going")
     assert status == 1, output
     said_last(output, two, code, error)
@@ -424,7 +427,7 @@ def test_a_build_that_keeps_going_marks_the_page_that_failed(two: Path, kind: st
     assert source.parent
     assert traceback in source.parent.select("*")
     assert "notreached" not in page.get_text()
-    assert "The text goes on." in page.get_text()
+    assert "The text goes on with" in page.get_text()
     other = BeautifulSoup((two / "_build" / "html" / "chapters" / "two.html").read_text(), "html.parser")
     assert "It is fine." in other.get_text()
     assert not other.select(".danger")
@@ -518,14 +521,24 @@ def test_a_build_killed_while_it_shows_a_failure_does_not_keep_it(two: Path) -> 
     assert runs(two) == ran + 1
 
 
-def test_an_interrupt_ends_the_build_and_its_kernel(two: Path) -> None:
-    in_chapter(
-        cell("import os, time\n\nopen(os.environ['RUNS'] + '.pid', 'w').write(str(os.getpid()))\ntime.sleep(99)")
-    )(two)
-    process = start(two)
-    pid = two / "runs.pid"
+def write_chapters(book: Path, cells: dict[str, str]) -> None:
+    listed = "".join(f"  - file: chapters/{name}\n" for name in cells)
+    (book / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{listed}")
+    (book / "index.md").write_text("# A book\n\nText.\n")
+    (book / "chapters" / "one.md").unlink()
+    for name, code in cells.items():
+        (book / "chapters" / f"{name}.md").write_text(f"{HEADER}# Chapter {name}\n\nText.\n{cell(code)}")
+
+
+def test_an_interrupt_ends_the_build_and_its_kernels(source: Path, tmp_path: Path) -> None:
+    """Two chapters hang, a third waits for its turn: no kernel is left, none is started, nobody is called failed."""
+    book = shutil.copytree(source, tmp_path / "book")
+    hang = "import os, threading\n\nopen('../{}.pid', 'w').write(str(os.getpid()))\nthreading.Event().wait(99)"
+    write_chapters(book, {name: hang.format(name) for name in "ab"} | {"c": "import time\n\nopen('../c', 'w')"})
+    process = start(book)
+    pids = [book / f"{name}.pid" for name in "ab"]
     deadline = time.monotonic() + 60
-    while not (pid.exists() and pid.read_text()):
+    while not all(pid.exists() and pid.read_text() for pid in pids):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -534,9 +547,90 @@ def test_an_interrupt_ends_the_build_and_its_kernel(two: Path) -> None:
     assert process.returncode == 130, output
     assert "build: interrupted; what was executed is kept" in output.splitlines()
     assert "failed" not in output.split("build: interrupted")[0]
-    assert not (two / "two").exists()
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(int(pid.read_text())).wait(10)
+    assert not (book / "c").exists()
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(int(pid.read_text())).wait(10)
+
+
+# --- Chapters that measure no time execute two at a time ------------------------------------------------------------
+
+SPAN = """import os, {clock}
+from pathlib import Path
+
+spans, me = Path(os.environ["RUNS"]).parent, "{name}"
+spans.joinpath(me + ".began").touch()
+running = {{path.stem for path in spans.glob("*.began")}} - {{path.stem for path in spans.glob("*.ended")}}
+deadline = 100
+while {wait} and deadline:
+    os.system("sleep 0.1")
+    deadline -= 1
+assert deadline, "nobody came"
+spans.joinpath(me + ".met").write_text(" ".join(sorted(running)))
+spans.joinpath(me + ".ended").touch()
+"""
+
+
+def test_two_chapters_at_a_time_and_alone_what_measures(source: Path, tmp_path: Path) -> None:
+    """Two meet: each waits for the other to have begun. Those that measure find nobody running."""
+    book = shutil.copytree(source, tmp_path / "book")
+    meet = 'len(list(spans.glob("*.began"))) < 2'
+    cells = {
+        "a": SPAN.format(clock="time", name="a", wait="False"),
+        "b": SPAN.format(clock="sys", name="b", wait=meet),
+        "c": SPAN.format(clock="timeit", name="c", wait="False"),
+        "d": SPAN.format(clock="sys", name="d", wait=meet),
+    }
+    write_chapters(book, cells)
+    code, output = build(book)
+    assert code == 0, output
+    met = {name: (book / f"{name}.met").read_text() for name in cells}
+    assert (met["a"], met["c"]) == ("a", "c")
+    assert sorted([met["b"], met["d"]]) in (["b", "b d"], ["b d", "d"], ["b d", "b d"])
+    said = [line.split()[1] for line in output.splitlines() if line.startswith("executing ")]
+    assert said == [f"chapters/{name}.md" for name in "bdac"]
+    assert "executed 4 chapter(s)" in output
+    code, output = build(book, "--force")
+    assert code == 0, output
+    assert "executed no chapter(s); 4 came from the cache" in output
+
+
+@pytest.mark.parametrize(
+    ("code", "measuring"),
+    [
+        ("from attnlib import clock\nprint(clock.machine())", False),
+        ("from attnlib import attention, clock\nattention.clock", False),
+        ("x = 1  # clock.time(x), in a comment", False),
+        ("print('clock.time')", False),
+        ("from attnlib import clock\nclock.time(f, 1)", True),
+        ("import attnlib\nattnlib.clock.compare({})", True),
+        ("run = clock.exponent", True),
+        ("from attnlib.clock import compare", True),
+        ("from attnlib.measure.clock import compare", True),
+        ("from attnlib import (\n    cost,\n    measure_device,\n)", True),
+        ("attnlib.measure_device()", True),
+        ("from attnlib.train import fit", True),
+        ("from attnlib.book import train", True),
+        ("import time", True),
+        ("from time import perf_counter", True),
+        ("%timeit f()", True),
+    ],
+)
+def test_a_chapter_says_itself_whether_it_measures(code: str, measuring: bool) -> None:
+    cells = [nbformat.v4.new_markdown_cell("clock.time"), nbformat.v4.new_code_cell(code)]
+    assert measures(nbformat.v4.new_notebook(cells=cells)) is measuring
+
+
+def test_the_chapters_that_measure_are_known() -> None:
+    """The text of every chapter, looked through for what takes times."""
+    chapters = {chapter.file: chapter.notebook for chapter in read_chapters(ROOT)}
+    timed = [file for file, notebook in chapters.items() if measures(notebook)]
+    assert "chapters/question.md" in timed
+    assert "chapters/status.md" not in timed
+    for file, notebook in chapters.items():
+        source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+        if re.search(r"clock\.(time|compare)\(|measure_device\(", source):
+            assert file in timed
 
 
 # --- tools/check_pages.py on pages that were spoiled after the build ---------------------------------------

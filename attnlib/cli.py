@@ -1,0 +1,212 @@
+"""The command `python -m attnlib`: what mechanisms cost side by side, how long they take, whether a formula holds.
+
+Costs come from `attnlib.cost`, mechanisms and layers from `attnlib.registry`; JAX is not needed but for `sat`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from attnlib import cost, registry
+
+PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+HEADS = ("mechanism", "exact", "FLOPs", "live", "state", "path", "time", "waits for")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and leave with status 2."""
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["sat"]:
+        from attnlib.hardness.__main__ import main as sat
+
+        return sat(arguments[1:])
+    parser = Parser("python -m attnlib", description="What attention costs, from the models of attnlib.cost.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="table | roofline | sat")
+    table = commands.add_parser("table", help="all mechanisms side by side")
+    steps = commands.add_parser("roofline", help="the steps of one mechanism or layer, and what each waits for")
+    commands.add_parser("sat", help="decide a formula by one call of attention (python -m attnlib.hardness)")
+    steps.add_argument("name", help=", ".join(costs()))
+    for command in (table, steps):
+        command.add_argument("--n", type=_size, required=True, help="positions")
+        command.add_argument("--d", type=_size, required=True, help="model width")
+        command.add_argument("--h", type=_size, default=1, help="heads, a divisor of d; default: %(default)s")
+        command.add_argument("--batch", type=_size, default=1, help="sequences; default: %(default)s")
+        command.add_argument("--backward", action="store_true", help="with the gradients")
+        command.add_argument("--device", type=_device, default="H100", help=f"{', '.join(cost.ACCELERATORS)}")
+        command.add_argument("--dtype", default="bfloat16", help="of queries, keys and values; default: %(default)s")
+        command.add_argument("--json", action="store_true", help="numbers for a program")
+    options = parser.parse_args(arguments)
+    if options.d % options.h:
+        parser.error(f"--h: expected a divisor of d = {options.d}, got {options.h}")
+    run = _table if options.command == "table" else _roofline
+    try:
+        print(run(options))
+    except ValueError as error:
+        parser.error(str(error))
+    return 0
+
+
+def table_rows(
+    n: int, d: int, h: int, device: cost.Device, *, batch: int = 1, backward: bool = False, dtype: str = "bfloat16"
+) -> list[dict[str, Any]]:
+    """Return what each mechanism of the registry costs at these sizes, one dict a mechanism.
+
+    Args:
+        n: positions.
+        d: model width; a head has d/h of it.
+        h: heads.
+        device: the machine whose rates predict the time.
+        batch: sequences.
+        backward: add the gradients.
+        dtype: of queries, keys and values.
+
+    Returns:
+        Dicts with "mechanism", "options", "exact", "flops", "live" (bytes of intermediate results), "state" (bytes
+        that decoding keeps after n positions), "path", "seconds" and "bound", what the slowest step waits for.
+
+    Raises:
+        ValueError: as the cost models and `cost.roofline`.
+
+    Example:
+        >>> rows = table_rows(8192, 1024, 16, cost.ACCELERATORS["H100"])
+        >>> [row["mechanism"] for row in rows if row["exact"] and row["live"] < 2**27]
+        ['flash_attention', 'window_attention']
+    """
+    rows = []
+    for entry in registry.MECHANISMS:
+        model = entry.cost(n, d // h, h=h, batch=batch, backward=backward, dtype=dtype, **entry.typical)
+        time = cost.roofline(model, device, dtype=dtype)
+        width = cost.BYTES[dtype] if entry.exact else 4  # sums are float32
+        rows.append(
+            {
+                "mechanism": entry.name,
+                "options": dict(entry.typical),
+                "exact": entry.exact,
+                "flops": model.flops,
+                "live": model.live,
+                "state": batch * h * entry.state(n, d // h, d // h, **entry.typical) * width,
+                "path": model.path,
+                "seconds": time.seconds,
+                "bound": max(time.steps, key=lambda step: step.seconds).bound,
+            }
+        )
+    return rows
+
+
+def costs() -> dict[str, Any]:
+    """Return the cost models that `roofline` knows, by name: (n, d, h, **sizes) → `Cost`."""
+
+    def core(entry: registry.Mechanism) -> Any:
+        return lambda n, d, h, **sizes: entry.cost(n, d // h, h=h, **sizes, **entry.typical)
+
+    return {
+        **{entry.name: core(entry) for entry in registry.MECHANISMS},
+        "multihead_attention": cost.multihead_attention,
+        "feed_forward": lambda n, d, h, **sizes: cost.feed_forward(n, d, **sizes),
+        "transformer_layer": cost.transformer_layer,
+    }
+
+
+def _table(options: argparse.Namespace) -> str:
+    sizes = {"batch": options.batch, "backward": options.backward, "dtype": options.dtype}
+    rows = table_rows(options.n, options.d, options.h, options.device, **sizes)
+    if options.json:
+        return json.dumps(rows, indent=1, default=_plain)
+    cells = [HEADS]
+    for row in rows:
+        given = "".join(f" {name}={value}" for name, value in row["options"].items())
+        cells.append(
+            (
+                row["mechanism"].removesuffix("_attention") + given,
+                "yes" if row["exact"] else "no",
+                _scaled(row["flops"], 1000, PREFIXES),
+                _scaled(row["live"], 1024, BINARY),
+                _scaled(row["state"], 1024, BINARY),
+                str(row["path"]),
+                _seconds(row["seconds"]),
+                str(row["bound"]),
+            )
+        )
+    what = f"n = {options.n}, d = {options.d}, h = {options.h}, batch = {options.batch}, {options.dtype}"
+    ends = ", with gradients" if options.backward else ""
+    return f"{what}{ends}, {options.device.name}\n{_aligned(cells)}"
+
+
+def _roofline(options: argparse.Namespace) -> str:
+    known = costs()
+    if options.name not in known:
+        raise ValueError(f"name: expected one of {', '.join(known)}, got {options.name!r}")
+    sizes = {"batch": options.batch, "backward": options.backward, "dtype": options.dtype}
+    model = known[options.name](options.n, options.d, options.h, **sizes)
+    time = cost.roofline(model, options.device, dtype=options.dtype)
+    if not options.json:
+        return str(time)
+    steps = [
+        {"step": s.name, "seconds": s.seconds, "bound": str(s.bound), "flop_per_byte": s.intensity}
+        for s in time.steps
+    ]
+    return json.dumps({"device": options.device.name, "seconds": time.seconds, "steps": steps}, indent=1)
+
+
+def _size(text: str) -> int:
+    try:
+        value = int(text.replace(",", "").replace("_", ""))
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
+    return value
+
+
+def _device(text: str) -> cost.Device:
+    """Return the accelerator whose name this is, whatever the case and the spaces."""
+    known = {_plainly(name): device for name, device in cost.ACCELERATORS.items()}
+    if _plainly(text) not in known:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(cost.ACCELERATORS)}, got {text!r}")
+    return known[_plainly(text)]
+
+
+def _plainly(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _plain(value: Any) -> Any:
+    return value.item()
+
+
+def _scaled(value: float | int, base: int, units: tuple[str, ...]) -> str:
+    """Return a number with the largest unit that leaves it at least 1."""
+    power = 0
+    while value >= 1000 and power < len(units) - 1:
+        value, power = value / base, power + 1
+    return f"{value:.3g} {units[power]}".rstrip()
+
+
+def _seconds(value: float | int) -> str:
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value * 1e6:.2g} µs"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    lines = (
+        "  ".join(x.ljust(w) if c in (0, 7) else x.rjust(w) for c, (x, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
