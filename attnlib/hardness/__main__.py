@@ -19,8 +19,6 @@ from attnlib.hardness.cnf import CNF, read_dimacs
 from attnlib.hardness.decision import Decision, decide, memory_needed
 from attnlib.hardness.vectors import LARGEST
 
-# Softmax attention over every pair. What approximates it, or leaves pairs out, decides nothing.
-KERNELS = [entry.name for entry in registry.MECHANISMS if entry.exact and not entry.options]
 SATISFIABLE, UNSATISFIABLE, UNKNOWN, BAD_FILE, TOO_LARGE = 10, 20, 0, 1, 3
 WIDTH = 78  # of a line of values; the competitions allow 4096
 
@@ -32,11 +30,16 @@ exit status: 10 satisfiable, 20 unsatisfiable, 0 unknown (the kernel said yes an
 1 the file cannot be read or is malformed, 2 wrong usage, 3 the formula needs more memory than there is."""
 
 
+def kernels() -> list[str]:
+    """Softmax attention over every pair. What approximates it, or leaves pairs out, decides nothing."""
+    return [entry.name for entry in registry.MECHANISMS if entry.exact and not entry.options]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser("python -m attnlib.hardness", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("formula", help="a file in DIMACS format, or - for the standard input")
-    parser.add_argument("--kernel", choices=KERNELS, default="flash_attention", help="default: %(default)s")
+    parser.add_argument("--kernel", choices=kernels(), default="flash_attention", help="default: %(default)s")
     parser.add_argument("--dtype", choices=("float64", "float32", "float16", "bfloat16"), default="float32")
     parser.add_argument("--memory", type=_gib, metavar="GIB", help="how much may be used; default: what is free")
     options = parser.parse_args(arguments)

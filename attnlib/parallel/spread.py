@@ -21,8 +21,10 @@ from attnlib import _arrays, _check, registry
 Shape = tuple[int, ...]
 PartitionSpec: Any = jax.sharding.PartitionSpec  # whose constructor has no types in the newest JAX
 
-OWN_AXES = {option: axes for entry in registry.MECHANISMS for option, axes in entry.leading.items()}
-"""How many axes follow the leading ones in options that have leading axes. Other arrays are shared by all devices."""
+
+def _own_axes() -> dict[str, int]:
+    """How many axes follow the leading ones in options that have leading axes. All devices share other arrays."""
+    return {option: axes for entry in registry.MECHANISMS for option, axes in entry.leading.items()}
 
 
 def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) -> Callable[..., Any]:
@@ -105,7 +107,8 @@ Plan = tuple[Mesh, tuple[Any, ...], tuple[tuple[str, Any], ...], Any]
 def _plan(name: str, arrays: tuple[Any, ...], traced: dict[str, Any], devices: tuple[jax.Device, ...]) -> Plan:
     leads = [x.shape[:-2] for x in arrays]
     lead = _check.broadcastable(name, **{f"argument {i}": x for i, x in enumerate(leads)})
-    options = {a: x.shape[: x.ndim - OWN_AXES[a]] for a, x in traced.items() if a in OWN_AXES and hasattr(x, "shape")}
+    own_axes = _own_axes()
+    options = {a: x.shape[: x.ndim - own_axes[a]] for a, x in traced.items() if a in own_axes and hasattr(x, "shape")}
     for option, own in options.items():
         if _check.broadcastable(name, arguments=lead, **{option: own}) != lead:
             raise ValueError(f"{name}: {option}: expected leading axes that broadcast to {lead}, got {own}")
