@@ -117,7 +117,7 @@ def prng_key(function: str, key: Any) -> None:
 
 def narrow(dtype: Any) -> bool:
     """Return whether a long sum in `dtype` would stop growing: whether it is narrower than float32."""
-    return jnp.dtype(dtype).itemsize < 4
+    return bool(jnp.dtype(dtype).itemsize < 4)
 
 
 def wide(*arrays: Any) -> Any:

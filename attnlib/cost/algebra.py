@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -217,7 +217,7 @@ def size(function: str, name: str, value: Any) -> Number:
         ...
         ValueError: f: n: expected a whole number of at least 1, got 0
     """
-    if hasattr(value, "free_symbols"):
+    if symbolic(value):
         if value.free_symbols:
             return value
         value = int(value) if value.is_integer else str(value)
@@ -243,13 +243,55 @@ def size(function: str, name: str, value: Any) -> Number:
     return number
 
 
+def symbolic(*values: Number) -> bool:
+    """Return whether any of the numbers is a SymPy expression."""
+    return any(hasattr(x, "free_symbols") for x in values)
+
+
+def parts(length: Number, block: Number) -> Number:
+    """Return how many blocks a length is cut into, the rest of the division one of them; symbols: without a rest."""
+    return length / block if symbolic(length, block) else -(-length // block)
+
+
 def quotient(function: str, part_name: str, part: Number, whole_name: str, whole: Number) -> Number:
     """Return whole / part, or raise when they are numbers and part does not divide whole."""
-    if hasattr(part, "free_symbols") or hasattr(whole, "free_symbols"):
+    if symbolic(part, whole):
         return whole / part
     if np.any(np.asarray(whole % part)):
         raise ValueError(f"{function}: {part_name}: expected a divisor of {whole_name} = {whole}, got {part}")
     return whole // part
+
+
+class Sizes(NamedTuple):
+    """The sizes of attention in heads.
+
+    Attributes:
+        n: queries.
+        d_k: width of a head's queries and keys.
+        m: keys.
+        d_v: width of a head's values.
+        h: query heads.
+        h_kv: key and value heads, a divisor of h.
+        batch: sequences.
+
+    Example:
+        >>> Sizes(n=5, d_k=4, m=6, d_v=3, h=8, h_kv=2, batch=1).arrays
+        (160, 48, 36, 120)
+    """
+
+    n: Number
+    d_k: Number
+    m: Number
+    d_v: Number
+    h: Number
+    h_kv: Number
+    batch: Number
+
+    @property
+    def arrays(self) -> tuple[Number, Number, Number, Number]:
+        """How many numbers q, k, v and the output hold."""
+        queries, keys = self.batch * self.h * self.n, self.batch * self.h_kv * self.m
+        return queries * self.d_k, keys * self.d_k, keys * self.d_v, queries * self.d_v
 
 
 def attention_sizes(
@@ -261,12 +303,12 @@ def attention_sizes(
     h: Number,
     h_kv: Number | None,
     batch: Number,
-) -> tuple[Number, Number, Number, Number, Number, Number, Number]:
+) -> Sizes:
     """Return the sizes of attention in heads, checked, with their defaults: m = n, d_v = d_k, h_kv = h.
 
     Example:
         >>> attention_sizes("f", 5, 4, None, None, 8, 2, 1)
-        (5, 4, 5, 4, 8, 2, 1)
+        Sizes(n=5, d_k=4, m=5, d_v=4, h=8, h_kv=2, batch=1)
     """
     n, d_k = size(function, "n", n), size(function, "d_k", d_k)
     m = n if m is None else size(function, "m", m)
@@ -274,7 +316,7 @@ def attention_sizes(
     h, batch = size(function, "h", h), size(function, "batch", batch)
     h_kv = h if h_kv is None else size(function, "h_kv", h_kv)
     quotient(function, "h_kv", h_kv, "h", h)
-    return n, d_k, m, d_v, h, h_kv, batch
+    return Sizes(n, d_k, m, d_v, h, h_kv, batch)
 
 
 def itemsize(function: str, dtype: Any) -> int:
@@ -308,7 +350,7 @@ def dtype_name(dtype: Any) -> str:
 
 def largest(a: Number, b: Number) -> Number:
     """Return the larger of two counts, elementwise for arrays, `sympy.Max` for symbols."""
-    if hasattr(a, "free_symbols") or hasattr(b, "free_symbols"):
+    if symbolic(a, b):
         import sympy
 
         return sympy.Max(a, b)
@@ -319,7 +361,7 @@ def largest(a: Number, b: Number) -> Number:
 
 def smallest(a: Number, b: Number) -> Number:
     """Return the smaller of two counts, elementwise for arrays, `sympy.Min` for symbols."""
-    if hasattr(a, "free_symbols") or hasattr(b, "free_symbols"):
+    if symbolic(a, b):
         import sympy
 
         return sympy.Min(a, b)

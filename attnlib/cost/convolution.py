@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, itemsize, product_backward, size
+from attnlib.cost.algebra import Cost, Number, Step, itemsize, product_backward, size, symbolic
 
 
 def conv(
@@ -136,7 +136,7 @@ def conv_path(n: Number, k: Number, *, causal: bool = False, dilated: bool = Fal
 
 
 def _path(name: str, n: Number, k: Number, causal: bool, dilated: bool) -> Number:
-    if hasattr(n, "free_symbols") or hasattr(k, "free_symbols"):
+    if symbolic(n, k):
         import sympy
 
         reach = n if causal else 2 * n - 1  # positions that the last layer must cover

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost.algebra import COUNTS, Cost, Number, Step, itemsize, itemsizes, quotient, size
+from attnlib.cost.algebra import COUNTS, Cost, Number, Step, itemsize, itemsizes, quotient, size, symbolic
 from attnlib.cost.multihead import multihead_attention
 
 
@@ -156,7 +156,7 @@ def generation(
     # Every count is a polynomial in t of degree 2 at most: three values give it, and its sum (Newton's formula).
     first, second, third, last = at(1), at(2), at(3), at(n)
     pairs, triples = n * (n - 1), n * (n - 1) * (n - 2)
-    exact = not hasattr(n, "free_symbols")
+    exact = not symbolic(n)
     pairs, triples = (pairs // 2, triples // 6) if exact else (pairs / 2, triples / 6)
 
     def total(a: Step, b: Step, c: Step) -> Step:

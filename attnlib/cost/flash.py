@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, smallest
+from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, smallest, symbolic
 from attnlib.cost.softmax import state as state
 
 
@@ -68,7 +68,8 @@ def flash_attention(
         136.0
     """
     name = "cost.flash_attention"
-    n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
+    sizes = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
+    n, d_k, m, d_v, h, h_kv, batch = sizes
     _check.flags(name, causal=causal, backward=backward)
     _check.optional_int(name, window=window, block_q=block_q, block_k=block_k)
     narrow, wide = itemsizes(name, dtype)
@@ -76,8 +77,8 @@ def flash_attention(
     large, small = block_sizes(window, block_q, block_k)
     heads = batch * h
     pairs, rows, columns, blocks = (heads * count for count in _visited(name, n, m, large, small, causal, window))
-    q, o, one = heads * n * d_k * narrow, heads * n * d_v * narrow, heads * n * wide
-    k, v = batch * h_kv * m * d_k * narrow, batch * h_kv * m * d_v * narrow
+    q, k, v, o = (x * narrow for x in sizes.arrays)
+    one = heads * n * wide
     scores = Step("scores", 2 * pairs * d_k, bytes_read=q + columns * d_k * narrow, calls=blocks)
     # A pair: subtract the maximum, compare, exponential, sum. A row of a block: compare, rescale its d_v + 1 sums.
     softmax = Step("softmax", 0, 3 * pairs + rows * (2 + d_v), pairs + rows, calls=blocks)
@@ -191,7 +192,7 @@ def _visited(
     name: str, n: Number, m: Number, large: tuple[int, int], small: tuple[int, int], causal: bool, window: int | None
 ) -> tuple[Number, Number, Number, Number]:
     """Count pairs, rows and columns of the visited blocks of one head, and the blocks."""
-    if hasattr(n, "free_symbols") or hasattr(m, "free_symbols"):
+    if symbolic(n, m):
         if window is not None or (causal and n != m):
             raise ValueError(f"{name}: n: expected integers with window or with causal and m ≠ n, got {n}, {m}")
         whole = n * (n - max(large)) / 2 if causal else n * m

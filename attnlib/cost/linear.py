@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,13 +11,16 @@ from attnlib import _check
 from attnlib.cost.algebra import (
     Cost,
     Number,
+    Sizes,
     Step,
     attention_sizes,
     itemsizes,
     largest,
+    parts,
     quotient,
     size,
     smallest,
+    symbolic,
 )
 
 
@@ -70,26 +73,8 @@ def linear_attention(
         16512.0
     """
     name = "cost.linear_attention"
-    d_k = size(name, "d_k", d_k)
-    features = d_k if features is None else size(name, "features", features)
-    return kernel_cost(
-        name,
-        n,
-        d_k,
-        features,
-        features,
-        0,
-        m=m,
-        d_v=d_v,
-        h=h,
-        h_kv=h_kv,
-        batch=batch,
-        causal=causal,
-        backward=backward,
-        chunk=chunk,
-        dtype=dtype,
-        making=(0, 0),
-    )
+    sizes = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
+    return kernel_cost(name, sizes, _map(name, sizes, features), causal, backward, chunk, dtype)
 
 
 def linear_attention_step(
@@ -128,11 +113,8 @@ def linear_attention_step(
         16640
     """
     name = "cost.linear_attention_step"
-    d_k = size(name, "d_k", d_k)
-    features = d_k if features is None else size(name, "features", features)
-    return step_cost(
-        name, d_k, features, features, 0, d_v=d_v, h=h, h_kv=h_kv, batch=batch, dtype=dtype, making=(0, 0)
-    )
+    sizes = attention_sizes(name, 1, d_k, 1, d_v, h, h_kv, batch)
+    return step_cost(name, sizes, _map(name, sizes, features), dtype)
 
 
 def chunk_size(features: Any, chunk: int | None = None) -> Any:
@@ -141,71 +123,54 @@ def chunk_size(features: Any, chunk: int | None = None) -> Any:
         return chunk
     if isinstance(features, np.ndarray):
         return np.clip(2**20 // features, 16, 128)
-    return 128 if hasattr(features, "free_symbols") else min(128, max(16, 2**20 // int(features)))
+    return 128 if symbolic(features) else min(128, max(16, 2**20 // int(features)))
 
 
-def step_cost(
-    name: str,
-    d_k: Any,
-    features: Any,
-    d_pair: Any,
-    pair: int,
-    *,
-    d_v: Any,
-    h: Any,
-    h_kv: Any,
-    dtype: Any,
-    **more: Any,
-) -> Cost:
+class Features(NamedTuple):
+    """What a kernel of `attnlib.kernels._sums` makes of queries and keys.
+
+    Attributes:
+        features: D, how many there are.
+        d_pair: width that a pair of a triangle contracts.
+        pair: FLOPs of a pair besides.
+        made: multiplications that make the features of a row.
+        weighted: those more for a key.
+    """
+
+    features: Number
+    d_pair: Number
+    pair: int = 0
+    made: Number = 0
+    weighted: Number = 0
+
+
+def _map(name: str, sizes: Sizes, features: Number | None) -> Features:
+    """Return what a feature map makes; what it takes is not counted."""
+    features = sizes.d_k if features is None else size(name, "features", features)
+    return Features(features, features)
+
+
+def step_cost(name: str, sizes: Sizes, made: Features, dtype: Any) -> Cost:
     """One token, causal, on top of the sums of those before it."""
-    cost = kernel_cost(
-        name,
-        1,
-        d_k,
-        features,
-        d_pair,
-        pair,
-        m=1,
-        d_v=d_v,
-        h=h,
-        h_kv=h_kv,
-        causal=True,
-        backward=False,
-        chunk=1,
-        dtype=dtype,
-        keep=True,
-        **more,
-    )
-    heads = more["batch"] * (h if h_kv is None else h_kv)
-    return replace(cost, live=heads * features * ((d_k if d_v is None else d_v) + 1) * itemsizes(name, dtype)[1])
+    cost = kernel_cost(name, sizes, made, True, False, 1, dtype, keep=True)
+    _, wide = itemsizes(name, dtype)
+    return replace(cost, live=sizes.batch * sizes.h_kv * made.features * (sizes.d_v + 1) * wide)
 
 
 def kernel_cost(
     name: str,
-    n: Any,
-    d_k: Any,
-    features: Any,
-    d_pair: Any,
-    pair: int,
-    *,
-    m: Any,
-    d_v: Any,
-    h: Any,
-    h_kv: Any,
-    batch: Any,
-    causal: Any,
-    backward: Any,
-    chunk: Any,
+    sizes: Sizes,
+    made_of: Features,
+    causal: bool,
+    backward: bool,
+    chunk: int | None,
     dtype: Any,
-    making: tuple[Any, Any],
+    *,
     keep: bool = False,
 ) -> Cost:
-    """Any kernel of `attnlib.kernels._sums`.
-
-    `d_pair` is the width that pairs of a triangle contract and `pair` what they cost besides; `making` are the
-    multiplications that make the features of a row, and those more for a key; `keep`: the last sums are wanted.
-    """
-    n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
+    """Any kernel of `attnlib.kernels._sums`; `keep`: the last sums are wanted."""
+    n, d_k, m, d_v, h, h_kv, batch = sizes
+    features, d_pair, pair, made, weighted = made_of
     g = quotient(name, "h_kv", h_kv, "h", h)
     _check.flags(name, causal=causal, backward=backward)
     _check.optional_int(name, chunk=chunk)
@@ -215,13 +180,11 @@ def kernel_cost(
     rows = smallest(n, m) if causal else n
     kept = m - _ends(rows, c) if causal and not keep else m
     q_rows, k_rows, summed = batch * h * rows, batch * h_kv * m, batch * h_kv * kept
-    read, written = (batch * h_kv * _chunks(x, c) for x in (rows, kept))
-    writes = written if hasattr(written, "free_symbols") else largest(written, 1)  # work may be none; calls may not
+    read, written = (batch * h_kv * parts(x, c) for x in (rows, kept))
+    writes = written if symbolic(written) else largest(written, 1)  # work may be none; calls may not
     pairs = batch * h * _triangles(rows, c) if causal else 0
     sums, row = features * (d_v + 1), features * wide
-    q, o = batch * h * n * d_k * narrow, batch * h * n * d_v * narrow
-    k, v = k_rows * d_k * narrow, k_rows * d_v * narrow
-    made, weighted = making
+    q, k, v, o = (x * narrow for x in sizes.arrays)
 
     def make(name: str, queries: Any, keys: Any, calls: Any) -> Step:
         moved = (queries + keys) * d_k * narrow
@@ -258,7 +221,7 @@ def kernel_cost(
     if not backward:
         return forward
     # With y = do/den and c = do·o/den: s y for queries, then x y and x c summed, read for keys as values and as keys.
-    both = batch * h_kv * _chunks(m, c)
+    both = batch * h_kv * parts(m, c)
     more = [
         make("features, again", (2 if causal else 1) * q_rows, k_rows, (2 if causal else 1) * read + both),
         Step(
@@ -308,23 +271,16 @@ def kernel_cost(
     return replace(forward, steps=(*forward.steps, *more), live=forward.live + (g * n * d_k + m * (d_k + d_v)) * wide)
 
 
-def _chunks(rows: Any, chunk: Any) -> Any:
-    """How many chunks rows make, the rest of the division one of them."""
-    if hasattr(rows, "free_symbols") or hasattr(chunk, "free_symbols"):
-        return rows / chunk
-    return -(-rows // chunk)
-
-
 def _triangles(rows: Any, chunk: Any) -> Any:
     """Pairs in the squares on the diagonal: the part of a square above it is computed, too."""
-    if hasattr(rows, "free_symbols"):
+    if symbolic(rows):
         return rows * chunk
     return rows // chunk * chunk**2 + (rows % chunk) ** 2
 
 
 def _ends(rows: Any, chunk: Any) -> Any:
     """Keys of a last chunk outside the loop: they are nobody's past, and not summed."""
-    if hasattr(rows, "free_symbols"):
+    if symbolic(rows):
         return 0
     rest = rows % chunk
     return (

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, dtype_name, named_step
+from attnlib.cost.algebra import Cost, Number, Step, dtype_name, named_step, symbolic
 from attnlib.cost.devices import Device, at
 
 RESOURCES = ("matmul", "elementwise", "bandwidth", "overhead")
@@ -122,7 +122,7 @@ def roofline(cost: Cost | Step, device: Device, *, dtype: Any = "float32") -> Ro
     device.matmul_rate(name, dtype)
     steps = cost.steps if isinstance(cost, Cost) else (cost,)
     for step in steps:
-        if any(hasattr(x, "free_symbols") for x in vars(step).values()):
+        if symbolic(*vars(step).values()):
             raise ValueError(f"{name}: cost: expected numbers, got symbols in step {step.name!r}")
     return Roofline(tuple(_time(step, device, dtype) for step in steps), device.launch, device.name)
 

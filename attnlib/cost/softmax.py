@@ -63,13 +63,13 @@ def attention(
         4*d*n**2
     """
     name = "cost.attention"
-    n, d_k, m, d_v, h, h_kv, batch = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
+    sizes = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
+    n, d_k, m, d_v, h, h_kv, batch = sizes
     _check.flags(name, causal=causal, backward=backward)
     narrow, wide = itemsizes(name, dtype)
 
     pairs = batch * h * n * m
-    q, o = batch * h * n * d_k * narrow, batch * h * n * d_v * narrow
-    k, v = batch * h_kv * m * d_k * narrow, batch * h_kv * m * d_v * narrow
+    q, k, v, o = (x * narrow for x in sizes.arrays)
     scores = Step("scores", 2 * pairs * d_k, bytes_read=q + k, bytes_written=pairs * wide, allocated=pairs * wide)
     # No new memory: fused programs write the weights over the scores, most of the time. Others take a second array.
     softmax = Step("softmax", 0, 5 * pairs, pairs, bytes_read=pairs * wide, bytes_written=pairs * wide)

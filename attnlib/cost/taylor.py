@@ -7,8 +7,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from attnlib import _check
-from attnlib.cost.algebra import BYTES, Cost, Number, size
-from attnlib.cost.linear import kernel_cost, step_cost
+from attnlib.cost.algebra import BYTES, Cost, Number, Sizes, attention_sizes, size
+from attnlib.cost.linear import Features, kernel_cost, step_cost
 
 MAX_FEATURES = 100_000
 """More are refused: at 64 values a head, 100,000 features are 26 MB of sums."""
@@ -66,26 +66,8 @@ def taylor_attention(
     """
     name = "cost.taylor_attention"
     check_order(name, order)
-    d_k = size(name, "d_k", d_k)
-    features = taylor_features(d_k, order)
-    return kernel_cost(
-        name,
-        n,
-        d_k,
-        features,
-        d_k if order else 0,
-        2 * order,
-        m=m,
-        d_v=d_v,
-        h=h,
-        h_kv=h_kv,
-        batch=batch,
-        causal=causal,
-        backward=backward,
-        chunk=chunk,
-        dtype=dtype,
-        making=(features - 1 - d_k if order else 0, features),
-    )
+    sizes = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
+    return kernel_cost(name, sizes, _monomials(sizes, order), causal, backward, chunk, dtype)
 
 
 def taylor_attention_step(
@@ -125,21 +107,16 @@ def taylor_attention_step(
     """
     name = "cost.taylor_attention_step"
     check_order(name, order)
-    d_k = size(name, "d_k", d_k)
-    features = taylor_features(d_k, order)
-    return step_cost(
-        name,
-        d_k,
-        features,
-        d_k if order else 0,
-        2 * order,
-        d_v=d_v,
-        h=h,
-        h_kv=h_kv,
-        batch=batch,
-        dtype=dtype,
-        making=(features - 1 - d_k if order else 0, features),
-    )
+    sizes = attention_sizes(name, 1, d_k, 1, d_v, h, h_kv, batch)
+    return step_cost(name, sizes, _monomials(sizes, order), dtype)
+
+
+def _monomials(sizes: Sizes, order: int) -> Features:
+    """Return what the monomials of degree at most p take; pairs are T_p of a product, without monomials."""
+    features, d_k = taylor_features(sizes.d_k, order), sizes.d_k
+    if not order:
+        return Features(features, 0, weighted=features)
+    return Features(features, d_k, 2 * order, made=features - 1 - d_k, weighted=features)
 
 
 def taylor_features(d: Number, order: int, *, tensor: bool = False) -> Number:
@@ -263,6 +240,7 @@ def taylor_state(d: Number, order: int, *, d_v: Number | None = None) -> Number:
         139425
     """
     name = "cost.taylor_state"
+    check_order(name, order)
     d = size(name, "d", d)
     d_v = d if d_v is None else size(name, "d_v", d_v)
     return taylor_features(d, order) * (d_v + 1)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.algebra import Number, attention_sizes, named_step, size
+from attnlib.cost.algebra import Number, attention_sizes, named_step, parts, size, symbolic
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def attention_io(
     _check.flags(name, backward=backward)
     if _arrays(n, d_k, m, d_v, memory):
         return _each(partial(attention_io, backward=backward), n, d_k, m, d_v, memory)
-    exact = not symbols(n, d_k, m, d_v, memory)
+    exact = not symbolic(n, d_k, m, d_v, memory)
     if exact and memory < 3:
         raise ValueError(f"{name}: memory: expected room for at least 3 numbers, got {memory}")
     passes, row = (1 if m <= memory else 2, min(m, memory)) if exact else (1, None)
@@ -212,7 +212,7 @@ def flash_attention_io(
         options: dict[str, Any] = {"outer": outer, "causal": causal, "window": window, "resident": resident}
         options |= {"block_q": block_q, "block_k": block_k, "backward": backward}
         return _each(partial(flash_attention_io, **options), n, d_k, m, d_v, memory)
-    if symbols(n, d_k, m, d_v, memory) and (causal or window is not None):
+    if symbolic(n, d_k, m, d_v, memory) and (causal or window is not None):
         raise ValueError(f"{name}: n: expected integers with causal or window, got {n}")
 
     def cut(wide: tuple[Number, Number], sums: tuple[int, int], tiles: int) -> tuple[Transfer, Visits]:
@@ -244,11 +244,11 @@ def flash_attention_io(
     return Traffic((forward, _delta(n, d_v), Transfer("backward", read, written, blocks.held, blocks.blocks)))
 
 
-def _product(name: str, rows: Number, columns: Number, depth: Number, memory: Number, symbolic: str) -> Transfer:
+def _product(name: str, rows: Number, columns: Number, depth: Number, memory: Number, stays: str) -> Transfer:
     """Multiply (rows, depth) by (depth, columns) and write the result once."""
-    if symbols(rows, columns, depth, memory):
-        x = memory / (depth if symbolic == "left" else columns)
-        return Transfer(name, reads(rows, columns, depth, symbolic, x, columns), rows * columns)
+    if symbolic(rows, columns, depth, memory):
+        x = memory / (depth if stays == "left" else columns)
+        return Transfer(name, reads(rows, columns, depth, stays, x, columns), rows * columns)
     stays, x, y = tiling(rows, columns, depth, memory)
     held = {"left": x * depth + depth + x, "right": y * depth + depth + y, "result": x * y + x + y}[stays]
     return Transfer(name, reads(rows, columns, depth, stays, x, y), rows * columns, held, (x, y))
@@ -322,7 +322,7 @@ def block_rows(
     """Return rows in a block on either side, as given or by default, and the numbers held; side `stay` stays."""
     pass_by, blocks = 1 - stay, list[Any](given)
     whole = [w + s for w, s in zip(wide, sums, strict=True)]
-    if symbols(memory, *lengths, *wide):
+    if symbolic(memory, *lengths, *wide):
         import sympy
 
         # How many rows pass by at once does not matter: all of them do.
@@ -374,13 +374,3 @@ def visits(n: Number, m: Number, b_q: Number, b_k: Number, causal: bool, window:
         visits_q=int((rows * (last - first + 1)).sum()),
         visits_k=int((np.minimum((last + 1) * b_k, m) - first * b_k).sum()),
     )
-
-
-def parts(length: Number, block: Number) -> Number:
-    """How many blocks a length is cut into."""
-    return length / block if symbols(length, block) else -(-length // block)
-
-
-def symbols(*sizes: Number) -> bool:
-    """Return whether any of the sizes is a SymPy expression."""
-    return any(hasattr(x, "free_symbols") for x in sizes)

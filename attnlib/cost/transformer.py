@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attnlib import _check
 from attnlib.cost.algebra import Cost, Number
 from attnlib.cost.feed_forward import feed_forward
 from attnlib.cost.multihead import multihead_attention
@@ -50,4 +51,6 @@ def transformer_layer(
         8053063680
     """
     kwargs = {"batch": batch, "backward": backward, "dtype": dtype}
-    return multihead_attention(n, d, h, h_kv=h_kv, causal=causal, **kwargs) + feed_forward(n, d, d_ff=d_ff, **kwargs)
+    with _check.named("cost.transformer_layer", "cost.multihead_attention", "cost.feed_forward"):
+        heads = multihead_attention(n, d, h, h_kv=h_kv, causal=causal, **kwargs)
+        return heads + feed_forward(n, d, d_ff=d_ff, **kwargs)

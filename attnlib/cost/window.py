@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, size, smallest
+from attnlib.cost.algebra import Cost, Number, size, smallest, symbolic
 from attnlib.cost.flash import flash_attention
 
 
@@ -65,7 +63,7 @@ def window_attention(
     _check.positive_int(name, r=r)
     _check.flags(name, causal=causal)
     n = size(name, "n", n)
-    if hasattr(n, "free_symbols"):
+    if symbolic(n):
         raise ValueError(f"{name}: n: expected integers, as blocks are counted one by one, got {n}")
     with _check.named(name, "cost.flash_attention"):
         cost = flash_attention(
@@ -110,16 +108,16 @@ def window_pairs(n: Number, r: Number, *, causal: bool = True) -> Number:
     name = "cost.window_pairs"
     n, r = size(name, "n", n), size(name, "r", r)
     _check.flags(name, causal=causal)
-    symbolic = hasattr(n, "free_symbols") or hasattr(r, "free_symbols")
+    exact = not symbolic(n, r)
     if causal:
         s = smallest(r, n)
         missing = s * (s - 1)
-        return n * s - (missing / 2 if symbolic else missing // 2)
-    if symbolic:
+        return n * s - (missing // 2 if exact else missing / 2)
+    if not exact:
         import sympy
 
         r = sympy.floor(sympy.sympify(r) / 2)
-    s = smallest(r if symbolic else np.floor_divide(r, 2) if isinstance(r, np.ndarray) else r // 2, n - 1)
+    s = smallest(r // 2 if exact else r, n - 1)
     return n * (2 * s + 1) - s * (s + 1)
 
 

@@ -122,7 +122,8 @@ def multihead_attention(
     v = jnp.einsum("...md,hdk->...hmk", z, w_v).reshape(*b, h_kv, 1, m, -1)
     if mask is not None:
         mask = jnp.broadcast_to(jnp.asarray(mask), (*b, h, n, m)).reshape(*b, h_kv, g, n, m)
-    o = attention(q, k, v, causal=causal, mask=mask, scale=scale).reshape(*b, h, n, -1)
+    with _check.named(name, "attention"):
+        o = attention(q, k, v, causal=causal, mask=mask, scale=scale).reshape(*b, h, n, -1)
     return jnp.einsum("...hnk,hkd->...nd", o, w_o)
 
 
