@@ -86,17 +86,15 @@ def jax_program(fn: Callable[..., Any], axes: tuple[int, ...] = (0, 1, 2), place
     """Wrap fn(q, k, v, **options), whose arrays are those of the task with axes reordered and one batch axis."""
 
     def make(task: Task) -> tuple[Call, Callable[[Any], Iterable[Any]]]:
+        from attnlib import count
+
         def forward(*args: Any) -> Any:
             return fn(*args, **task.options)
-
-        def both(do: Any, *args: Any) -> Any:
-            out, vjp = jax.vjp(forward, *args)
-            return out, *vjp(do)
 
         ours = axes == (0, 1, 2)
         q, k, v, do = (x if ours else np.ascontiguousarray(x.transpose(axes))[None] for x in task.arrays)
         args = (q, k, v) if task.work == "forward" else (do, q, k, v)
-        program = jax.jit(forward if task.work == "forward" else both)
+        program = jax.jit(forward if task.work == "forward" else count.with_backward(forward))
         out = program(*args)  # compiles; the arguments go to where the result lies, once
         where = jax.tree.leaves(out)[0].sharding
         there = tuple(jax.device_put(x, where) for x in args)

@@ -18,6 +18,7 @@ from jax import export
 from support import FULL, float64
 
 from attnlib import count, registry
+from attnlib.measure.count import with_backward
 from attnlib.registry import Mechanism
 
 Array = Any
@@ -106,16 +107,6 @@ def options(mech, rng, shape):
     return every[2:5:2] if mech.sampled and mech.mask and not FULL else every
 
 
-def with_backward(fn):
-    """Run fn and its vector-Jacobian product: the program that `backward=True` of a cost model counts."""
-
-    def run(do, *args):
-        out, vjp = jax.vjp(fn, *args)
-        return out, vjp(do)
-
-    return run
-
-
 @each_of(SHAPES)
 def test_agrees_with_its_dense_definition(mech, shape, rng):
     q, k, v = (np.asarray(x, np.float64) for x in draw(rng, shape))
@@ -140,7 +131,7 @@ def test_gradients(mech, shape, rng):
             run = jax.jit(with_backward(lambda *a, kw=kwargs: mech.fn(*a, **kw)))
             args = [np.asarray(x) for x in args]
             do = rng.normal(size=mech.dense(*args, **kwargs).shape)
-            exact = [np.asarray(g) for g in run(do, *args)[1]]
+            exact = [np.asarray(g) for g in run(do, *args)[1:]]
         # Along a random direction in all arguments at once: the central difference of the dense definition.
         way = [rng.normal(size=x.shape) for x in args]
         ahead, behind = (
@@ -223,7 +214,7 @@ def hidden_keys(mech, rng):
     mask = mask.at[1, :, 3].set(False)
     for causal in (False, True):
         run = jax.jit(with_backward(lambda *a, c=causal: mech.fn(*a, mask=mask, causal=c)))
-        out, (dq, dk, dv) = run(np.ones((2, 6, 3), "f"), q, k, v)
+        out, dq, dk, dv = run(np.ones((2, 6, 3), "f"), q, k, v)
         assert not out[0].any()
         assert out[1].any(axis=-1).all()
         assert all(jnp.isfinite(g).all() for g in (dq, dk, dv))
@@ -241,7 +232,7 @@ def test_a_query_that_sees_nothing_gets_zeros_and_zero_gradient(mech, rng):
         return hidden_keys(mech, rng)
     q, k, v = draw(rng, ((2,), (2,), 6, 9, 4, 3))
     mask = draw_mask(rng, ((2,), (2,), 6, 9)).at[:, 2].set(False).at[0].set(False)
-    out, (dq, dk, dv) = jax.jit(with_backward(lambda *a: mech.fn(*a, mask=mask)))(np.ones((2, 6, 3), "f"), q, k, v)
+    out, dq, dk, dv = jax.jit(with_backward(lambda *a: mech.fn(*a, mask=mask)))(np.ones((2, 6, 3), "f"), q, k, v)
     assert not out[:, 2].any()
     assert not out[0].any()
     assert out[1, [0, 1, 3, 4, 5]].any(axis=-1).all()
@@ -267,8 +258,7 @@ def test_bad_numbers_in_masked_positions_reach_nothing(mech, bad, rng):
     jitted = jax.jit(with_backward(lambda *a: mech.fn(*a, mask=mask)))
 
     def run(q, k, v):
-        out, gradients = jitted(np.ones((2, 6, 3), "f"), q, k, v)
-        return [out, *gradients]
+        return jitted(np.ones((2, 6, 3), "f"), q, k, v)
 
     clean = run(q, k, v)
     dirty = run(q if mech.mask == "keys" else q.at[:, 4].set(bad), k.at[:, 6, 1].set(bad), v.at[:, 7:].set(bad))
@@ -289,7 +279,7 @@ def test_logits_of_ten_thousand(mech, size, rng):
     k = jnp.ones_like(k) * jnp.asarray(size * 2 / 4, k.dtype) + k  # logits ±10⁴ and a spread of order one
     for kwargs in options(mech, rng, ((2,), (2,), 9, 9)):
         run = jax.jit(with_backward(lambda *a, kw=kwargs: mech.fn(*a, **kw)))
-        out, gradients = run(np.ones((2, 9, 3), "f"), q, k, v)
+        out, *gradients = run(np.ones((2, 9, 3), "f"), q, k, v)
         np.testing.assert_allclose(out, mech.dense(q, k, v, **kwargs), rtol=5e-3, atol=5e-3)
         assert all(jnp.isfinite(g).all() for g in gradients)
 

@@ -13,6 +13,7 @@ from jax import export
 from support import FULL, float64
 
 from attnlib import conv, conv_stack, cost, count, init_conv, reference
+from attnlib.measure.count import with_backward
 
 KINDS = list(itertools.product((False, True), (False, True)))
 kinds = pytest.mark.parametrize(("separable", "causal"), KINDS)
@@ -209,14 +210,6 @@ def test_a_stack_is_checked_before_anything_is_computed(change, message, rng):
 # --- costs ----------------------------------------------------------------------------------------------------------
 
 
-def with_backward(fn):
-    def run(do, *args):
-        out, vjp = jax.vjp(fn, *args)
-        return out, vjp(do)
-
-    return run
-
-
 @kinds
 def test_operations_equal_what_the_compiler_counts(separable, causal, rng):
     for _ in range(20 if FULL else 6):
@@ -351,9 +344,3 @@ BAD = [
     model("k", "an odd width unless causal", "2", cost.conv_path, k=2),
     model("causal", "True for a dilated stack", "False", cost.conv_path, dilated=True),
 ]
-
-
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad[3].__module__}-{bad[0]}-{bad[2]}")
-def test_bad_input(refuses, bad):
-    argument, expected, got, fn, args, kwargs = bad
-    refuses(argument, expected, got, fn, *args, **kwargs)

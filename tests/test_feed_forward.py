@@ -91,9 +91,3 @@ BAD = [
     init("dtype", "floating-point", "int", dtype=jnp.int32),
     init("dtype", "floating-point", "'float31'", dtype="float31"),
 ]
-
-
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad[3].__name__}-{bad[0]}-{bad[2]}")
-def test_bad_input(refuses, bad):
-    argument, expected, got, fn, args, kwargs = bad
-    refuses(argument, expected, got, fn, *args, **kwargs)

@@ -13,18 +13,11 @@ from support import FULL, float64
 import attnlib
 from attnlib import _arrays, attention, cost, count, flash_attention, reference
 from attnlib.cost.flash import BLOCKS, block_pairs, cover
+from attnlib.measure.count import with_backward
 
 
 def arrays(rng, *shapes, dtype=np.float32):
     return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
-
-
-def with_backward(fn):
-    def run(do, *args):
-        out, vjp = jax.vjp(fn, *args)
-        return out, *vjp(do)
-
-    return run
 
 
 def seen(n, m, **kwargs):
@@ -402,12 +395,6 @@ BAD = [
     bad_cost("backward", "True or False", "1", backward=1),
     bad_cost("dtype", "one of float64", "'int8'", dtype="int8"),
 ]
-
-
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad[3].__module__}-{bad[0]}-{bad[2]}")
-def test_bad_input(refuses, bad):
-    argument, expected, got, fn, args, kwargs = bad
-    refuses(argument, expected, got, fn, *args, **kwargs)
 
 
 def test_public_name():

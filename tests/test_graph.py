@@ -207,9 +207,3 @@ BAD = [
     *(("fn", "a function", "str", fn, ("f",), {}) for fn in (graph.depth, graph.span)),
     *(("fn", "a fixed number of turns", "a while loop", fn, (endless, X), {}) for fn in (graph.depth, graph.span)),
 ]
-
-
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad[3].__name__}-{bad[0]}-{bad[2]}")
-def test_bad_input(refuses, bad):
-    argument, expected, got, fn, args, kwargs = bad
-    refuses(argument, expected, got, fn, *args, **kwargs)

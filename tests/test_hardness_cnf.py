@@ -256,12 +256,6 @@ for draw in (random_ksat, planted_ksat):
     ]
 
 
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad[3].__name__}-{bad[0]}-{bad[2]}")
-def test_bad_input(refuses, bad):
-    argument, expected, got, fn, args, kwargs = bad
-    refuses(argument, expected, got, fn, *args, **kwargs)
-
-
 def test_every_clause_on_few_variables():
     """All 3^3 clauses without repetition on three variables, each alone: which assignments it falsifies."""
     rows = every_assignment(3)

@@ -443,11 +443,5 @@ for make in (dummy_gadget, causal_gadget, tied_gadget, l2_gadget, partial(window
         BAD += [("t", "a temperature for 3 keys at least", "2", fn, (Z, np.ones((3, 3), np.uint8), T), rest)]
 
 
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad[3].__name__}-{bad[0]}-{bad[2]}")
-def test_bad_input(refuses, bad):
-    argument, expected, got, fn, args, kwargs = bad
-    refuses(argument, expected, got, fn, *args, **kwargs)
-
-
 def test_importable():
     assert attnlib.hardness.decide is decide

@@ -139,9 +139,3 @@ for fn in (paper_gadget, paper_outputs, paper_decide):
         ("kernel", "one of softmax, exponential, l2", "'relu'", fn, (Z, Z), {"kernel": "relu"}),
         ("multiplicative", "a number from 0 to below 1", "1.0", fn, (Z, Z), {"multiplicative": 1.0}),
     ]
-
-
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad[3].__name__}-{bad[0]}-{bad[2]}")
-def test_bad_input(refuses, bad):
-    argument, expected, got, fn, args, kwargs = bad
-    refuses(argument, expected, got, fn, *args, **kwargs)

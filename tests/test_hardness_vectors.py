@@ -167,9 +167,3 @@ for fn, rest in PAIRS.items():
         ("b", "uint8 (n, d)", "uint8 (0, 3)", fn, (Z, Z[:0], *rest), {}),
         ("b", "dimension d = 3", "2", fn, (Z, Z[:, :2], *rest), {}),
     ]
-
-
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad[3].__name__}-{bad[0]}-{bad[2]}")
-def test_bad_input(refuses, bad):
-    argument, expected, got, fn, args, kwargs = bad
-    refuses(argument, expected, got, fn, *args, **kwargs)

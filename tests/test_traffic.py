@@ -225,12 +225,6 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad[3].__name__}-{bad[0]}-{bad[2]}")
-def test_bad_input(refuses, bad):
-    argument, expected, got, fn, args, kwargs = bad
-    refuses(argument, expected, got, fn, *args, **kwargs)
-
-
 def test_bad_input_of_the_loops(refuses):
     x = np.zeros((4, 2))
     refuses("capacity", "an integer of at least 1", "0", FastMemory, 0)

@@ -50,12 +50,6 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("case", BAD, ids=lambda case: f"{case[0]}-{case[2]}")
-def test_bad_input(refuses, case):
-    argument, expected, got, fn, args, kwargs = case
-    refuses(argument, expected, got, fn, *args, **kwargs)
-
-
 def test_a_rate_and_an_optimizer_are_refused_together():
     with pytest.raises(ValueError, match=r"learning_rate: expected None with an optimizer, got 0\.1"):
         fit(**RUN, learning_rate=0.1, optimizer=optax.sgd(0.1))

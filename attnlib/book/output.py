@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from attnlib._numbers import superscript
+from attnlib.cost.algebra import symbolic
+
 
 def glue(name: str, value: object) -> None:
     """Give a number the name by which sentences of the chapter show it: {glue:text}`name`.
@@ -213,12 +216,11 @@ def _four_digits(x: float) -> str:
         written = f"{round(x, places):,.{max(places, 0)}f}"
         return written.rstrip("0").rstrip(".") if "." in written else written
     mantissa, power = f"{x:.3e}".split("e")
-    raised = str(int(power)).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
-    return f"{mantissa.rstrip('0').rstrip('.')}×10{raised}"
+    return f"{mantissa.rstrip('0').rstrip('.')}×10{superscript(str(int(power)))}"
 
 
 def _is_formula(cell: object) -> bool:
-    return hasattr(cell, "free_symbols")
+    return symbolic(cell)
 
 
 def _is_text_column(rows: Sequence[Sequence[Any]], c: int) -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from attnlib._numbers import binary, superscript
+
 try:
     import matplotlib as mpl
     import matplotlib.pyplot as plt
@@ -150,7 +152,7 @@ def loglog_guide(ax: Axes, slope: Real, *, at: tuple[Real, Real] | None = None, 
     end = -0.12  # the label hangs inside the view, a little before the line's upper end
     place = (xs[1] * (xs[1] / xs[0]) ** end, ys[1] * (ys[1] / ys[0]) ** end)
     ax.annotate(
-        f"∝ n{_superscript(slope)}" if label is None else label,
+        f"∝ n{_power(slope)}" if label is None else label,
         place,
         xytext=(6, -4),
         textcoords="offset points",
@@ -311,11 +313,7 @@ def format_bytes(x: Real) -> str:
         >>> format_bytes(512), format_bytes(1536), format_bytes(3 * 2**30)
         ('512 B', '1.5 KiB', '3 GiB')
     """
-    sign, x = "-" if x < 0 else "", abs(x)
-    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-    power = sum(x >= 1023.5 * 1024**i for i in range(len(units) - 1))
-    scaled, unit = x / 1024**power, units[power]
-    return f"{sign}{scaled:.0f} {unit}" if scaled >= 100 else f"{sign}{scaled:.3g} {unit}"
+    return binary(x)
 
 
 def format_count(x: Real) -> str:
@@ -329,7 +327,7 @@ def format_count(x: Real) -> str:
         return f"{x:,.0f}" if abs(x) >= 100 or x == round(x) else f"{x:.3g}"
     mantissa, power = f"{x:.2e}".split("e")
     mantissa = mantissa.rstrip("0").rstrip(".")
-    tens = f"10{_superscript(int(power))}"
+    tens = f"10{_power(int(power))}"
     return {"1": tens, "-1": f"-{tens}"}.get(mantissa, f"{mantissa}×{tens}")
 
 
@@ -357,9 +355,9 @@ def _ink(colour: Any) -> str:
     return to_hex((r, g, b))
 
 
-def _superscript(power: Real) -> str:
+def _power(power: Real) -> str:
     text = f"{power:g}"
-    return "" if text == "1" else text.translate(str.maketrans("0123456789-.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻·"))
+    return "" if text == "1" else superscript(text)
 
 
 def _apart(heights: Sequence[float], gap: float) -> list[float]:

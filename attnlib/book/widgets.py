@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from attnlib import cost
+from attnlib._numbers import three_digits
 from attnlib.book import mathml
 
 # Powers of two and the sizes half-way between them. Every number of heads divides every width.
@@ -211,20 +212,15 @@ def _words(chart: GrowthChart, now: dict[str, float]) -> dict[str, str]:
         "d": f"{chart.d:,}",
         "h": f"{chart.h:,}",
         "cheaper": "the attention core" if now["core"] < now["recurrent"] else "the recurrent layer",
-        "core_ratio": _three(now["core"] / now["recurrent"]),
-        "attention_ratio": _three(now["attention"] / now["recurrent"]),
-        "share": f"{_three(100 * now['softmax'] / now['core'])}%",
+        "core_ratio": three_digits(now["core"] / now["recurrent"], ","),
+        "attention_ratio": three_digits(now["attention"] / now["recurrent"], ","),
+        "share": f"{three_digits(100 * now['softmax'] / now['core'])}%",
     }
 
 
 def _flops(x: int | float) -> str:
     power = sum(x >= 1000**k for k in range(1, 5))
-    return f"{_three(x / 1000**power)} {('', 'k', 'M', 'G', 'T')[power]}FLOP"
-
-
-def _three(x: int | float) -> str:
-    """Return three significant digits without an exponent."""
-    return f"{x:,.{max(0, 2 - math.floor(math.log10(x)))}f}"
+    return f"{three_digits(x / 1000**power, ',')} {('', 'k', 'M', 'G', 'T')[power]}FLOP"
 
 
 def _x(n: int | float) -> float:

@@ -5,6 +5,9 @@ orthogonal vectors conjecture, or from a hypothesis about formulas of any width.
 lower bound" says what is known, and when.
 """
 
+from attnlib.hardness.call import attend as attend
+from attnlib.hardness.call import l2_attention as l2_attention
+from attnlib.hardness.call import project as project
 from attnlib.hardness.cnf import CNF as CNF
 from attnlib.hardness.cnf import brute_force as brute_force
 from attnlib.hardness.cnf import every_assignment as every_assignment
@@ -21,12 +24,9 @@ from attnlib.hardness.decision import find_witness as find_witness
 from attnlib.hardness.decision import memory_needed as memory_needed
 from attnlib.hardness.decision import row_outputs as row_outputs
 from attnlib.hardness.gadget import Gadget as Gadget
-from attnlib.hardness.gadget import attend as attend
 from attnlib.hardness.gadget import causal_gadget as causal_gadget
 from attnlib.hardness.gadget import dummy_gadget as dummy_gadget
-from attnlib.hardness.gadget import l2_attention as l2_attention
 from attnlib.hardness.gadget import l2_gadget as l2_gadget
-from attnlib.hardness.gadget import project as project
 from attnlib.hardness.gadget import tied_gadget as tied_gadget
 from attnlib.hardness.gadget import window_gadget as window_gadget
 from attnlib.hardness.paper import paper_bits as paper_bits

@@ -11,11 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from attnlib import _arrays, _check
+from attnlib.hardness.call import Attention, attend
 from attnlib.hardness.cnf import CNF, _formula, falsified
 from attnlib.hardness.gadget import (
-    Attention,
     Gadget,
-    attend,
     causal_gadget,
     dummy_gadget,
     l2_gadget,

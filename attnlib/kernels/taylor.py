@@ -15,8 +15,8 @@ from jaxtyping import Array, Bool, Float
 from attnlib import _arrays, _check
 from attnlib.cost.taylor import MAX_FEATURES, Crossover, check_order, crossover, taylor_features
 from attnlib.kernels import _monomials
+from attnlib.kernels._state import State, check_arguments, empty, key_mask, run, step, wide_enough
 from attnlib.kernels._taylor_error import ErrorBound, error_bound, minimal_order, negative_below
-from attnlib.kernels.linear import State, check_arguments, empty, key_mask, run, step, wide_enough
 
 __all__ = [
     "MAX_FEATURES",

@@ -25,6 +25,7 @@ import jax
 import numpy as np
 
 from attnlib import _check
+from attnlib._numbers import three_digits
 
 Timer = Callable[[], float]
 
@@ -73,7 +74,7 @@ class Sample:
         return self.high - self.low
 
     def __str__(self) -> str:
-        return f"{_digits(self.median)}× ({_digits(self.low)}–{_digits(self.high)})"
+        return f"{three_digits(self.median)}× ({three_digits(self.low)}–{three_digits(self.high)})"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Timing(Sample):
 
     def __str__(self) -> str:
         factor, unit = _unit(self.median)
-        low, median, high = (_digits(t * factor) for t in (self.low, self.median, self.high))
+        low, median, high = (three_digits(t * factor) for t in (self.low, self.median, self.high))
         return f"{median} {unit} ({low}–{high})"
 
 
@@ -371,11 +372,6 @@ def _fitting(seconds: float, budget: int | float) -> int:
 
 def _unit(seconds: float) -> tuple[float, str]:
     return next(((f, u) for f, u in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")) if seconds * f >= 1), (1e9, "ns"))
-
-
-def _digits(x: float) -> str:
-    """Three significant digits, never in exponent form."""
-    return f"{x:.{max(0, 2 - math.floor(math.log10(x)))}f}" if x > 0 else f"{x:.0f}"
 
 
 def _settings(function: str, name: str, repeats: int | None, warmup: int, budget: int | float) -> float:

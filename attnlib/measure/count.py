@@ -106,6 +106,36 @@ def matmul_flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     return operations(fn, *args, **kwargs).matmul_flops
 
 
+def with_backward(fn: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    """Return the program that computes fn and its gradients: what `backward=True` of a cost model counts.
+
+    run(do, *args) = (fn(*args), dx for every x of args),   dx = ∂⟨do, fn⟩/∂x
+
+    Args:
+        fn: a differentiable function of arrays, or of trees of them.
+
+    Returns:
+        A function of the gradient of the result, then the arguments of fn: the result, and a gradient for each.
+
+    Raises:
+        ValueError: fn is not a function.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> x = jnp.ones((8, 8))
+        >>> matmul_flops(with_backward(jnp.matmul), x, x, x) // matmul_flops(jnp.matmul, x, x)
+        3
+    """
+    if not callable(fn):
+        raise ValueError(f"count.with_backward: fn: expected a function, got {type(fn).__name__}")
+
+    def run(do: Any, *args: Any) -> tuple[Any, ...]:
+        out, pull = jax.vjp(fn, *args)
+        return out, *pull(do)
+
+    return run
+
+
 def rule(name: str, fn: Rule) -> None:
     """Say what a primitive of JAX costs that this module does not know, or knows otherwise.
 

@@ -8,70 +8,15 @@ out. What they count is what `cost.attention_io` and `cost.flash_attention_io` s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.traffic import tiling
+from attnlib.measure._fast import FastMemory as FastMemory
+from attnlib.measure._fast import Matrix, cut, delta_of, product, softmax
 
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Pairs = np.ndarray[Any, np.dtype[np.bool_]]
-
-
-class FastMemory:
-    """A memory of `capacity` numbers in front of a slow one without limit.
-
-    Attributes:
-        capacity: how many numbers it can hold.
-        held: how many it holds now.
-        most: how many it has held at most.
-        read: numbers loaded from slow memory so far.
-        written: numbers stored to slow memory so far.
-
-    Example:
-        >>> import numpy as np
-        >>> fast = FastMemory(5)
-        >>> x = fast.load(np.ones(3))
-        >>> y = fast.load(np.ones(3))
-        Traceback (most recent call last):
-        ...
-        MemoryError: fast memory: 3 of 5 numbers are taken, no room for 3 more
-        >>> fast.store(np.zeros(3), x), fast.free(x), fast.held, fast.read, fast.written
-        (None, None, 0, 3, 3)
-    """
-
-    def __init__(self, capacity: int) -> None:
-        _check.positive_int("FastMemory", capacity=capacity)
-        self.capacity, self.held, self.most, self.read, self.written = capacity, 0, 0, 0, 0
-
-    def new(self, *shape: int, fill: float = 0.0) -> Matrix:
-        """Make room for a new array: moves nothing."""
-        wanted = math.prod(shape)
-        if self.held + wanted > self.capacity:
-            raise MemoryError(
-                f"fast memory: {self.held} of {self.capacity} numbers are taken, no room for {wanted} more"
-            )
-        self.held += wanted
-        self.most = max(self.most, self.held)
-        return np.full(shape, fill)
-
-    def load(self, slow: Matrix) -> Matrix:
-        """Copy an array from slow memory."""
-        here = self.new(*slow.shape)
-        here[...] = slow
-        self.read += here.size
-        return here
-
-    def store(self, slow: Matrix, here: Matrix) -> None:
-        """Copy an array back to its place in slow memory; it stays here too."""
-        slow[...] = here
-        self.written += here.size
-
-    def free(self, *arrays: Matrix) -> None:
-        """Forget arrays."""
-        self.held -= sum(x.size for x in arrays)
 
 
 def materialised(fast: FastMemory, q: Matrix, k: Matrix, v: Matrix, do: Matrix | None = None) -> tuple[Matrix, ...]:
@@ -99,14 +44,14 @@ def materialised(fast: FastMemory, q: Matrix, k: Matrix, v: Matrix, do: Matrix |
     """
     _check_inputs("materialised", q, k, v, do)
     n, m, scale = len(q), len(k), 1 / math.sqrt(q.shape[1])
-    w = _product(fast, q * scale, k.T)  # a factor costs nothing on the way
-    _softmax(fast, w)
-    o = _product(fast, w, v)
+    w = product(fast, q * scale, k.T)  # a factor costs nothing on the way
+    softmax(fast, w)
+    o = product(fast, w, v)
     if do is None:
         return (o,)
-    delta = _delta(fast, o, do)
-    dv = _product(fast, w.T, do)
-    ds = _product(fast, do, v.T)
+    delta = delta_of(fast, o, do)
+    dv = product(fast, w.T, do)
+    ds = product(fast, do, v.T)
     for i in range(n):
         shift = fast.load(delta[i : i + 1])
         for j in range(m):
@@ -115,7 +60,7 @@ def materialised(fast: FastMemory, q: Matrix, k: Matrix, v: Matrix, do: Matrix |
             fast.store(ds[i, j : j + 1], here)
             fast.free(here, weight)
         fast.free(shift)
-    return o, _product(fast, ds, k), _product(fast, ds.T, q), dv
+    return o, product(fast, ds, k), product(fast, ds.T, q), dv
 
 
 def tiled(
@@ -191,7 +136,7 @@ def tiled(
     def divide(out: Matrix, sums: Matrix) -> None:
         out /= np.where(sums[:, 1:] == 0, 1, sums[:, 1:])
 
-    rows, columns = list(_cut(n, blocks[0])), list(_cut(m, blocks[1]))
+    rows, columns = list(cut(n, blocks[0])), list(cut(m, blocks[1]))
     last = {i: max((j for j, b in enumerate(columns) if seen[a, b].any()), default=-1) for i, a in enumerate(rows)}
     first = {i: min((j for j, b in enumerate(columns) if seen[a, b].any()), default=-1) for i, a in enumerate(rows)}
     if outer == "queries":
@@ -249,10 +194,10 @@ def _tiled_backward(
     scale: float,
 ) -> tuple[Matrix, Matrix, Matrix]:
     """Compute each block of scores again; what the inner loop adds to starts on its first visit, then is reloaded."""
-    delta = _delta(fast, o, do)
+    delta = delta_of(fast, o, do)
     per_query, per_key = (q, do, stats, delta), (k, v)
     d_query, d_key = (np.zeros_like(q),), (np.zeros_like(k), np.zeros_like(v))
-    rows, columns = list(_cut(len(q), blocks[0])), list(_cut(len(k), blocks[1]))
+    rows, columns = list(cut(len(q), blocks[0])), list(cut(len(k), blocks[1]))
     queries_stay = outer == "queries"
     stay, pass_by = ((per_query, d_query, rows), (per_key, d_key, columns))[:: 1 if queries_stay else -1]
     started = set()
@@ -304,72 +249,6 @@ def _gradient_of_block(
     fast.free(p, ds)
 
 
-def _delta(fast: FastMemory, o: Matrix, do: Matrix) -> Matrix:
-    """Σ do∘o for every query, number by number."""
-    delta = np.zeros(len(o))
-    for i in range(len(o)):
-        total = fast.new(1)
-        for t in range(o.shape[1]):
-            x, y = fast.load(o[i, t : t + 1]), fast.load(do[i, t : t + 1])
-            total += x * y
-            fast.free(x, y)
-        fast.store(delta[i : i + 1], total)
-        fast.free(total)
-    return delta
-
-
-def _softmax(fast: FastMemory, s: Matrix) -> None:
-    """Replace each row by its softmax: in one pass if a row fits, else a pass for c and z and a pass for the rest."""
-    for row in s:
-        if len(row) <= fast.capacity:
-            here = fast.load(row)
-            here[:] = np.exp(here - np.max(here))
-            here /= here.sum()
-            fast.store(row, here)
-            fast.free(here)
-            continue
-        top, total = -np.inf, 0.0
-        for part in _cut(len(row), fast.capacity):
-            here = fast.load(row[part])
-            new = max(top, float(np.max(here)))
-            total = total * np.exp(top - new) + np.exp(here - new).sum()
-            top = new
-            fast.free(here)
-        for part in _cut(len(row), fast.capacity):
-            here = fast.load(row[part])
-            fast.store(row[part], np.exp(here - top) / total)
-            fast.free(here)
-
-
-def _product(fast: FastMemory, a: Matrix, b: Matrix) -> Matrix:
-    """Multiply a by b in the tiles that move least."""
-    (rows, depth), columns = a.shape, b.shape[1]
-    stays, x, y = tiling(rows, columns, depth, fast.capacity)
-    out = np.zeros((rows, columns))
-    if stays == "right":  # the transposed product with rows of its left factor
-        a, b, out, x = b.T, a.T, out.T, y
-    if stays != "result":
-        for i in _cut(len(a), x):
-            left = fast.load(a[i])
-            for column in range(b.shape[1]):
-                right, here = fast.load(b[:, column]), fast.new(len(left))
-                here[:] = left @ right
-                fast.store(out[i, column], here)
-                fast.free(right, here)
-            fast.free(left)
-        return out.T if stays == "right" else out
-    for i in _cut(rows, x):
-        for j in _cut(columns, y):
-            here = fast.new(i.stop - i.start, j.stop - j.start)
-            for t in range(depth):
-                left, right = fast.load(a[i, t]), fast.load(b[t, j])
-                here += np.outer(left, right)
-                fast.free(left, right)
-            fast.store(out[i, j], here)
-            fast.free(here)
-    return out
-
-
 def _check_inputs(function: str, q: Matrix, k: Matrix, v: Matrix, do: Matrix | None) -> None:
     arrays = {"q": q, "k": k, "v": v} | ({} if do is None else {"do": do})
     for name, x in arrays.items():
@@ -379,7 +258,3 @@ def _check_inputs(function: str, q: Matrix, k: Matrix, v: Matrix, do: Matrix | N
     for name, shape in expected.items():
         if name in arrays and arrays[name].shape != shape:
             raise ValueError(f"{function}: {name}: expected shape {shape}, got {arrays[name].shape}")
-
-
-def _cut(length: int, block: int) -> Iterator[slice]:
-    return (slice(i, min(i + block, length)) for i in range(0, length, block))
