@@ -104,7 +104,9 @@ def test_every_public_name_has_an_entry_with_text(api: BeautifulSoup) -> None:
 def test_public_names_are_those_that_can_be_imported() -> None:
     public = names.public_names()
     assert {"attnlib.flash_attention", "attnlib.cost.roofline", "attnlib.hardness.decide"} < set(public)
-    assert {"attnlib.count.flops", "attnlib.clock.time", "attnlib.graph.depends", "attnlib.taylor.features"} < set(public)
+    assert {"attnlib.count.flops", "attnlib.clock.time", "attnlib.graph.depends", "attnlib.taylor.features"} < set(
+        public
+    )
     assert {"attnlib.registry.MECHANISMS", "attnlib.book.glue", "attnlib.book.plot.use"} < set(public)
     assert not [name for name in public if name.rpartition(".")[2].startswith("_")]
     functions = [value for value in public.values() if callable(value)]
