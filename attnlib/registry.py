@@ -136,7 +136,7 @@ def _find(module: str, name: str) -> Callable[..., Any]:
     return found
 
 
-CHUNKS = ({"chunk": 1}, {"chunk": 3}, {"chunk": 4})
+_CHUNKS = ({"chunk": 1}, {"chunk": 3}, {"chunk": 4})
 
 MECHANISMS: tuple[Mechanism, ...] = (
     Mechanism(
@@ -194,7 +194,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="generation",
         paper="katharopoulos2020",
-        blocks=CHUNKS,
+        blocks=_CHUNKS,
         leading={"mask": 2},
         sampled=True,
     ),
@@ -209,11 +209,12 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="taylor",
         paper="dumankeles2023",
-        blocks=CHUNKS,
+        blocks=_CHUNKS,
         leading={"mask": 2, "centre_rows": 1},
         sampled=True,
     ),
 )
+"""Every attention mechanism."""
 
 LAYERS: tuple[Layer, ...] = (
     Layer(
@@ -297,6 +298,7 @@ LAYERS: tuple[Layer, ...] = (
         options={"h": 4},
     ),
 )
+"""Every layer with parameters."""
 
 
 def mechanism(name: str) -> Mechanism:

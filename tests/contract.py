@@ -46,7 +46,12 @@ class Bound:
         return partial(self.entry.cost, **self.entry.options)
 
 
-MECHANISMS = [Bound(entry) for entry in registry.MECHANISMS]
+def mechanisms() -> list[Bound]:
+    """Return what the registry has."""
+    return [Bound(entry) for entry in registry.MECHANISMS]
+
+
+MECHANISMS = mechanisms()
 
 each = pytest.mark.parametrize("mech", MECHANISMS, ids=lambda mech: mech.name)
 

@@ -150,6 +150,8 @@ GOOD = {
     "clauses over lines, several on one": "p cnf 3 2\n1\n\n-2\n0 2 3\n0\n",
     "trailer of SATLIB": "p cnf 3 2\n1 -2 0\n2 3 0\n%\n0\n\n",
     "tabs, spaces, carriage returns": "p  cnf\t3   2 \r\n  1 -2\t0\r\n 2 3 0 \r\n",
+    "lines that end with a carriage return": "c first\rp cnf 3 2\r1 -2 0\r2 3 0\r",
+    "anything in a comment": "c \x00\x1a\x85\u2028\ufffd\r\x0c%\np cnf 3 2\n1 -2 0\nc\xff 0\r7\n2 3 0\n",
     "byte order mark": "\ufeffp cnf 3 2\n1 -2 0\n2 3 0\n",
     "zeros before digits": "p cnf 03 02\n01 -02 0\n2 3 00\n",
 }
@@ -178,6 +180,7 @@ BROKEN = [
     ("p cnf 3 2\n1 x 0\n2 0\n", 2, "a literal or 0, got 'x'"),
     ("p cnf 3 2\n1 0\n2 1.5 0\n", 3, "got '1.5'"),
     ("p cnf 3 1\n1_0 0\n", 2, "got '1_0'"),
+    ("c\rp cnf 3 1\r1 x 0\r", 3, "got 'x'"),
     ("p cnf 3 1\n1 -0\n", 2, "got '-0'"),
     ("p cnf 3 1\n1 " + "9" * 5000 + " 0\n", 2, "a literal or 0"),
     ("p cnf 3 2\n1 -2 0\nc\n2 4 0\n", 4, "a literal of one of 3 variables, got 4"),

@@ -1,6 +1,9 @@
 """The command: its output as the SAT competitions have it, its exit status, what it refuses; memory at full size."""
 
+import bz2
+import gzip
 import json
+import lzma
 import subprocess
 import sys
 
@@ -88,9 +91,48 @@ def test_unreadable(tmp_path, capsys):
     assert capsys.readouterr().err == f"{tmp_path}/none.cnf: No such file or directory\n"
     assert main([str(tmp_path)]) == 1
     assert "directory" in capsys.readouterr().err
-    (tmp_path / "binary").write_bytes(b"p cnf 1 1\n\xff\xfe 0\n")
-    assert main([str(tmp_path / "binary")]) == 1
-    assert "decode" in capsys.readouterr().err
+    for end in ("gz", "xz", "bz2"):
+        path = tmp_path / f"none.cnf.{end}"
+        for data in (b"p cnf 1 1\n1 0\n", COMPRESS[end](b"p cnf 1 1\n1 0\n")[:-5]):
+            path.write_bytes(data)
+            assert main([str(path)]) == 1
+            out, err = capsys.readouterr()
+            assert out == ""
+            assert err.startswith(f"{path}: ")
+            assert err.count("\n") == 1
+
+
+EVERY_BYTE = bytes(i for i in range(256) if i != ord("\n"))
+COMPRESS = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}
+
+
+@pytest.mark.parametrize("compression", [None, *COMPRESS])
+def test_any_byte_in_a_comment(tmp_path, capsys, compression):
+    data = b"c " + EVERY_BYTE + b"\np cnf 2 2\n1 0\nc" + EVERY_BYTE[::-1] + b"\n-1 2 0\nc \xe4\n"
+    path = tmp_path / ("f.cnf" if compression is None else f"f.cnf.{compression}")
+    path.write_bytes(data if compression is None else COMPRESS[compression](data))
+    assert main([str(path)]) == 10
+    out, err = capsys.readouterr()
+    assert (values(out.splitlines()).tolist(), err) == ([True, True], "")
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "got"),
+    [
+        (b"c \xff\np cnf 1 1\n\xff\xfe 0\n", 3, r"'\\xff\\xfe'"),
+        (b"c\np cnf 1 1 \xe4\n1 0\n", 2, r"'p cnf 1 1 \\xe4'"),
+        ("p cnf 1 1\n1 0\n".encode("utf-16"), 1, r"\xff"),
+    ],
+)
+def test_other_bytes_are_refused_with_the_line(tmp_path, capsys, data, line, got):
+    path = tmp_path / "f.cnf"
+    path.write_bytes(data)
+    assert main([str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"{path}:{line}: expected")
+    assert got in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -123,9 +165,11 @@ def test_as_a_program():
     refused = subprocess.run([*command, "--memory", "0.01"], input=text, capture_output=True, text=True)
     assert (refused.returncode, refused.stdout) == (3, "")
     assert refused.stderr.startswith("<stdin>: 40 variables are 2^20 tokens")
-    done = subprocess.run(command, input="p cnf 3 2\n1 2 0\n-1\n0\n%\n0\n", capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (10, "")
-    assert done.stdout.splitlines()[-2:] == ["s SATISFIABLE", "v -1 2 -3 0"]
+    text = "c \xe4\np cnf 3 2\n1 2 0\n-1\n0\n%\n0\n".encode("latin-1")
+    for data in (text, text.replace(b"\n", b"\r")):
+        done = subprocess.run(command, input=data, capture_output=True)
+        assert (done.returncode, done.stderr) == (10, b"")
+        assert done.stdout.decode().splitlines()[-2:] == ["s SATISFIABLE", "v -1 2 -3 0"]
 
 
 CHILD = """

@@ -264,3 +264,9 @@ def test_a_ridge_is_of_a_dtype_that_the_device_has():
 
 def test_dtypes_by_name_or_object():
     assert roofline(A, SLOW, dtype=np.float32).seconds == roofline(A, SLOW, dtype="float32").seconds
+
+
+def test_an_unknown_accelerator_is_answered_with_the_known_ones():
+    with pytest.raises(KeyError, match="expected one of A100, H100, .*TPU v6e, got 'B200'"):
+        ACCELERATORS["B200"]
+    assert "B200" not in ACCELERATORS

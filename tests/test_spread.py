@@ -11,7 +11,7 @@ from support import FULL
 
 import attnlib
 from attnlib import attention, count, flash_attention, spread
-from attnlib.parallel.spread import _parts
+from attnlib.parallel.spread import _parts, _shared
 
 TWO = pytest.mark.skipif(jax.device_count() != 2, reason="needs the two devices of the test session")
 COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
@@ -123,6 +123,107 @@ def test_arguments_from_anywhere(rng):
     for place in (jax.devices()[1], NamedSharding(theirs, PartitionSpec("theirs"))):
         out = spread(attention)(*(jax.device_put(x, place) for x in (q, k, v)))
         np.testing.assert_allclose(out, expected, rtol=1e-5, atol=2e-6)
+
+
+# --- where a mesh is set ---
+
+set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
+KINDS = jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit
+
+
+def mesh_of(sizes, kind):
+    return jax.make_mesh(sizes, ("x", "y")[: len(sizes)], axis_types=(kind,) * len(sizes))
+
+
+def gradients(fn):
+    return jax.grad(lambda *args: (fn(*args) ** 2).sum(), (0, 1, 2))
+
+
+def agree(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=1e-5, atol=1e-5)
+
+
+@TWO
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("sizes", "k_lead"), [((2,), (2, 3)), ((1, 2), (2, 1)), ((2, 1), ())], ids=str)
+def test_under_a_mesh(kind, sizes, k_lead, rng):
+    """Values and gradients, eager and compiled, of arrays on the mesh and elsewhere."""
+    q, k, v = draw(rng, shape((2, 3), k_lead))
+    do = jnp.asarray(rng.normal(size=(2, 3, 9, 3)), jnp.float32)
+    options = {"mask": draw_mask(rng, shape((2, 3), k_lead)), "scale": jnp.float32(0.3)}
+    both = with_backward(lambda q, k, v: spread(attention)(q, k, v, **options))
+    expected = with_backward(lambda q, k, v: attention(q, k, v, **options))(do, q, k, v)
+    mesh = mesh_of(sizes, kind)
+    with set_mesh(mesh):
+        out = spread(attention)(q, k, v, **options)
+        assert out.sharding.mesh.axis_names == mesh.axis_names
+        assert not out.sharding.is_fully_replicated
+        assert (out * 2).shape == do.shape  # what follows under this mesh takes it
+        there = jax.device_put(q, NamedSharding(mesh, PartitionSpec("x")))
+        for fn, x in ((both, q), (jax.jit(both), q), (jax.jit(both), there)):
+            agree(fn(do, x, k, v), expected)
+
+
+@TWO
+@pytest.mark.parametrize("kind", KINDS)
+def test_flash_under_a_mesh(kind, rng):
+    q, k, v = draw(rng, shape((2, 3), (2, 1)))
+    do = jnp.asarray(rng.normal(size=(2, 3, 9, 3)), jnp.float32)
+    with set_mesh(mesh_of((2,), kind)):
+        found = jax.jit(with_backward(spread(flash_attention)))(do, q, k, v)
+    agree(found, with_backward(flash_attention)(do, q, k, v))
+
+
+@TWO
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("inner", [{"x"}, {"x", "y"}], ids=lambda axes: "+".join(sorted(axes)))
+@pytest.mark.parametrize("sizes", [(1, 2), (2, 1)], ids=str)
+def test_within_shard_map(kind, inner, sizes, rng):
+    """Heads that one map has split already: whole, and with an axis of the mesh left to split."""
+    q, k, v = draw(rng, shape((2, 4), (2, 4)))
+    mesh = mesh_of(sizes, kind)
+    spec = PartitionSpec("x", "y" if "y" in inner else None)
+
+    def outer(fn):
+        return jax.shard_map(fn, mesh=mesh, in_specs=spec, out_specs=spec, axis_names=inner, check_vma=False)
+
+    with set_mesh(mesh):
+        args = [jax.device_put(x, NamedSharding(mesh, spec)) for x in (q, k, v)]
+        if kind == KINDS[1] and inner == {"x"} and not hasattr(jax.sharding, "get_mesh"):
+            with pytest.raises(ValueError, match=r"devices: expected a newer JAX, or axes of type Auto.*got"):
+                jax.jit(outer(spread(attention)))(*args)
+            return
+        found = jax.jit(outer(spread(attention)))(*args), jax.jit(gradients(outer(spread(attention))))(*args)
+    agree(found, (attention(q, k, v), gradients(attention)(q, k, v)))
+
+
+@TWO
+def test_refused_under_a_mesh(refuses):
+    q = jnp.ones((3, 5, 4))
+    for kind in KINDS:
+        with set_mesh(mesh_of((2,), kind)):
+            refuses("devices", "divide leading axes (3,)", "{'x': 2}", spread(attention), q, q, q)
+            for fn in (spread(attention, jax.devices()[:1]), jax.jit(spread(attention, jax.devices()[:1]))):
+                refuses("devices", "the mesh that is set", "Device", fn, q[:2], q[:2], q[:2])
+            refuses("k", "d_k = 4", "d_k = 3", spread(attention), q[:2], q[:2, :, :3], q[:2])
+    if hasattr(jax.sharding, "get_mesh"):  # older JAX tells how many, not which
+        with set_mesh(jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))):
+            refuses("devices", "the mesh that is set", "Device", spread(attention, jax.devices()[1:]), q, q, q)
+
+
+def test_how_axes_of_a_mesh_are_shared():
+    def shared(lead, axes, leads=None):
+        return _shared("f", lead, axes, leads or [lead])
+
+    assert shared((8, 12), {"x": 8}) == [("x",), ()]
+    assert shared((8, 4), {"x": 2, "y": 8, "z": 2}) == [("y",), ("x", "z")]
+    assert shared((6, 4), {"x": 2, "y": 2, "z": 3}) == [("z", "x"), ("y",)]
+    assert shared((8, 12), {"x": 4}, [(8, 12), (1, 12)]) == [(), ("x",)]
+    assert shared((), {"x": 1}) == []
+    for lead, axes in (((2, 2), {"x": 4}), ((), {"x": 2}), ((3,), {"x": 2, "y": 1})):
+        with pytest.raises(ValueError, match=r"devices: expected axes .* divide .*, got"):
+            shared(lead, axes)
 
 
 @TWO

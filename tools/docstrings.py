@@ -3,7 +3,7 @@ r"""Our docstrings as reStructuredText: sections become fields, formulas on line
 A paragraph after the first that ends in no full stop and no colon, and holds no code, is a formula. An indented one
 that is Python is a program.
 
-    >>> print("\\n".join(to_rst("Add.\n\nx_i = Σ_j w_ij\n\nArgs:\n    x: a number, |x| ≤ 1.")))
+    >>> print("\n".join(to_rst("Add.\n\nx_i = Σ_j w_ij\n\nArgs:\n    x: a number, |x| ≤ 1.")))
     Add.
     <BLANKLINE>
     .. container:: formula
@@ -147,8 +147,8 @@ def tex(formula: str) -> str:
         ValueError: a symbol that is not in `SYMBOLS`.
 
     Example:
-        >>> print(tex("w_ij = e^(s_ij) / √d_k"), tex("o over |i| ≤ ⌊r/2⌋"))
-        w_{ij} = e^{s_{ij}} / \sqrt{d_{k}} o\text{ over }|i| \le  \lfloor r/2\rfloor
+        >>> print(tex("w_ij = e^(s_ij) / √d_k over j ≤ i"))
+        w_{ij} = e^{s_{ij}} / \sqrt{d_{k}}\text{ over }j \le  i
     """
     text = normalize("NFD", formula)
     written, at = "", 0

@@ -1,4 +1,4 @@
-"""Every public name of the library, found and never listed: what the API page shows and links lead to.
+"""Every public name of the library, found and never listed: what the API page and the map show.
 
 A name is public that `attnlib/__init__.pyi` or the `__init__.py` of a public package exports (`from … import x as x`),
 and in any other public module every function and class without an underscore, and every constant with a docstring.
@@ -72,6 +72,41 @@ def documentation(room: Room, name: str) -> str:
         return inspect.getdoc(value) or ""
     home = _exports(room.module).get(name, room.module.__name__)
     return _constants(import_module(home)).get(name, "")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A function: its public name and the file that it is in."""
+
+    name: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where an idea is told, defined, computed, counted and tested."""
+
+    title: str
+    chapter: str
+    definition: Place
+    kernel: Place
+    cost: Place
+    test: str
+
+
+def map_rows() -> tuple[list[Row], list[Row]]:
+    """A row for each mechanism, and one for each layer, as the registry has them."""
+    public = {id(value): name for name, value in public_names().items()}
+
+    def place(function: Any) -> Place:
+        function = unwrapped(function)
+        return Place(public[id(function)], f"{function.__module__.replace('.', '/')}.py")
+
+    def row(entry: Any) -> Row:
+        here = map(place, (entry.definition, entry.fn, entry.cost))
+        return Row(entry.title, f"chapters/{entry.chapter}", *here, f"tests/test_{entry.stem}.py")
+
+    return [row(entry) for entry in registry.MECHANISMS], [row(entry) for entry in registry.LAYERS]
 
 
 def _every_module() -> Iterator[tuple[str, ModuleType, list[str]]]:

@@ -238,13 +238,24 @@ TPU_V5E = _tpu("TPU v5e", "TPU v5e", 197e12, 393e12, 819e9, 16e9, 128 * 2**20)
 TPU_V5P = _tpu("TPU v5p", "TPU v5p", 459e12, None, 2765e9, 95e9, 64 * 2**20)
 TPU_V6E = _tpu("TPU v6e", "TPU v6e", 918e12, 1836e12, 1638e9, 32e9, 128 * 2**20)
 
-ACCELERATORS = {
-    "A100": A100,
-    "H100": H100,
-    "L4": L4,
-    "T4": T4,
-    "TPU v5e": TPU_V5E,
-    "TPU v5p": TPU_V5P,
-    "TPU v6e": TPU_V6E,
-}
+
+class Accelerators(dict[str, Device]):
+    """Accelerators by short name; a name that is not there is answered with those that are."""
+
+    def __missing__(self, name: str) -> Device:
+        """Raise, and list the names."""
+        raise KeyError(f"cost.ACCELERATORS: expected one of {', '.join(self)}, got {name!r}")
+
+
+ACCELERATORS = Accelerators(
+    {
+        "A100": A100,
+        "H100": H100,
+        "L4": L4,
+        "T4": T4,
+        "TPU v5e": TPU_V5E,
+        "TPU v5p": TPU_V5P,
+        "TPU v6e": TPU_V6E,
+    }
+)
 """Accelerators by short name, one chip each."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import bz2
+import gzip
+import lzma
 import math
 import os
 import resource
 import signal
 import sys
 import time
+import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,9 +24,8 @@ from attnlib.hardness.cnf import CNF, read_dimacs
 from attnlib.hardness.decision import Decision, decide, memory_needed
 from attnlib.hardness.vectors import LARGEST
 
-# Softmax attention over every pair. What approximates it, or leaves pairs out, decides nothing.
-KERNELS = [entry.name for entry in registry.MECHANISMS if entry.exact and not entry.options]
 SATISFIABLE, UNSATISFIABLE, UNKNOWN, BAD_FILE, TOO_LARGE = 10, 20, 0, 1, 3
+OPEN: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 WIDTH = 78  # of a line of values; the competitions allow 4096
 
 DESCRIPTION = """\
@@ -32,11 +36,16 @@ exit status: 10 satisfiable, 20 unsatisfiable, 0 unknown (the kernel said yes an
 1 the file cannot be read or is malformed, 2 wrong usage, 3 the formula needs more memory than there is."""
 
 
+def kernels() -> list[str]:
+    """Softmax attention over every pair. What approximates it, or leaves pairs out, decides nothing."""
+    return [entry.name for entry in registry.MECHANISMS if entry.exact and not entry.options]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser("python -m attnlib.hardness", description=DESCRIPTION, epilog=STATUS)
-    parser.add_argument("formula", help="a file in DIMACS format, or - for the standard input")
-    parser.add_argument("--kernel", choices=KERNELS, default="flash_attention", help="default: %(default)s")
+    parser.add_argument("formula", help="a file in DIMACS format (.gz, .xz, .bz2: compressed), or -: standard input")
+    parser.add_argument("--kernel", choices=kernels(), default="flash_attention", help="default: %(default)s")
     parser.add_argument("--dtype", choices=("float64", "float32", "float16", "bfloat16"), default="float32")
     parser.add_argument("--memory", type=_gib, metavar="GIB", help="how much may be used; default: what is free")
     options = parser.parse_args(arguments)
@@ -46,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = "<stdin>" if options.formula == "-" else options.formula
     try:
         cnf = read_dimacs(_read(options.formula), name)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return _fail(f"{name}: {reason}", BAD_FILE)
     except ValueError as error:
@@ -101,10 +110,16 @@ def _answer(decision: Decision) -> int:
 
 
 def _read(path: str) -> str:
+    r"""Return the text of a file, decompressed if its name says so; bytes that are no UTF-8 as \xff.
+
+    A comment may hold any bytes. Elsewhere that is as wrong as they are, and `read_dimacs` names the line.
+    """
     if path == "-":
-        return sys.stdin.buffer.read().decode("utf-8")
-    with open(path, encoding="utf-8") as file:
-        return file.read()
+        data = sys.stdin.buffer.read()
+    else:
+        with OPEN.get(os.path.splitext(path)[1], open)(path, "rb") as file:
+            data = file.read()
+    return data.decode("utf-8", errors="backslashreplace")
 
 
 def _free_memory() -> int:

@@ -53,9 +53,10 @@ class CNF:
 def read_dimacs(text: str, name: str = "<string>") -> CNF:
     r"""Read a formula in the DIMACS format.
 
-    Lines that begin with c are comments, wherever they stand. One line "p cnf VARIABLES CLAUSES" comes before the
-    clauses; a clause is a list of literals up to a 0 and may go over several lines. A line that begins with % ends
-    the formula, as in the files of SATLIB.
+    Lines that begin with c are comments, wherever they stand, and may hold anything. One line
+    "p cnf VARIABLES CLAUSES" comes before the clauses; a clause is a list of literals up to a 0 and may go over
+    several lines. A line that begins with % ends the formula, as in the files of SATLIB. Lines end with a line feed,
+    or with a carriage return if the text has no line feed.
 
     Args:
         text: the contents of the file.
@@ -88,7 +89,8 @@ def read_dimacs(text: str, name: str = "<string>") -> CNF:
     header: tuple[int, int] | None = None
     clauses: list[tuple[int, ...]] = []
     clause: list[int] = []
-    for line, raw in enumerate(text.removeprefix("\ufeff").rstrip().split("\n"), 1):
+    lines = text.removeprefix("\ufeff").rstrip().split("\n" if "\n" in text else "\r")
+    for line, raw in enumerate(lines, 1):
         content = raw.strip()
         if not content or content.startswith("c"):
             continue

@@ -81,7 +81,7 @@ REDUCTION = {
     "reduce_sum",
 }
 
-# One FLOP for each number that comes out, on every device.
+# One FLOP for each number that goes in, on every device: a sum over D devices is D FLOPs, whoever gets it.
 COLLECTIVE = {
     "pmax", "pmin", "psum", "psum2", "psum_invariant", "psum_invariant_start", "reduce_scatter",
     "reduce_scatter_start", "unreduced_pmax", "unreduced_pmin", "unreduced_psum", "unreduced_reduce_scatter",
@@ -92,7 +92,7 @@ SCATTER = {
     "scatter-add", "scatter_add", "scatter-sub", "scatter-mul", "scatter-max", "scatter-min",
 }
 
-# One FLOP for each number of each window, those of the padding included.
+# One FLOP for each number of each window: `window_numbers`.
 WINDOW = {"reduce_window_max", "reduce_window_min", "reduce_window_sum"}
 
 # Moves, comparisons, selections, conversions, random bits: no floating-point arithmetic.
@@ -111,11 +111,11 @@ FREE = {
     "precv", "preduced", "program_id", "psend", "psum_done", "pvary", "ragged_all_to_all", "random_bits",
     "random_clone", "random_fold_in", "random_seed", "random_split", "random_unwrap", "random_wrap", "real",
     "reduce_and", "reduce_or", "reduce_precision", "reduce_scatter_done", "reduce_xor", "reduced_vary_cast",
-    "relayout", "reshape", "reshard", "rev", "rng_bit_generator", "rng_uniform", "roll", "round", "scatter",
-    "select_n", "shape_assertion", "shard_to_full", "sharding_constraint", "shift_left", "shift_right_arithmetic",
-    "shift_right_logical", "sign", "slice", "sort", "split", "squeeze", "stack", "stop_gradient", "swap",
-    "threefry2x32", "threefry4x32", "tie", "tile", "to_edtype", "top_k", "transpose", "unpin", "unreachable",
-    "unstack", "vary_unreduced_cast", "with_memory_space_constraint", "xor", "zeros_like",
+    "relayout", "reshape", "reshard", "rev", "rng_bit_generator", "rng_uniform", "roll", "round",
+    "select_and_gather_add", "select_n", "shape_assertion", "shard_to_full", "sharding_constraint", "shift_left",
+    "shift_right_arithmetic", "shift_right_logical", "sign", "slice", "sort", "split", "squeeze", "stack",
+    "stop_gradient", "swap", "threefry2x32", "threefry4x32", "tie", "tile", "to_edtype", "top_k", "transpose",
+    "unpin", "unreachable", "unstack", "vary_unreduced_cast", "with_memory_space_constraint", "xor", "zeros_like",
 }
 # fmt: on
 
@@ -137,15 +137,69 @@ def _reduction(inputs: Any, outputs: Any, **params: Any) -> Operations:
 
 
 def _collective(inputs: Any, outputs: Any, **params: Any) -> Operations:
-    return Operations(other_flops=sum(map(floats, outputs)))
+    return Operations(other_flops=sum(map(floats, inputs)))
 
 
 def _scatter(inputs: Any, outputs: Any, **params: Any) -> Operations:
     return Operations(other_flops=floats(inputs[2]))
 
 
-def _window(inputs: Any, outputs: Any, *, window_dimensions: Sequence[int], **params: Any) -> Operations:
-    return Operations(other_flops=floats(outputs[0]) * math.prod(window_dimensions))
+def _window(inputs: Any, outputs: Any, **params: Any) -> Operations:
+    return Operations(other_flops=window_numbers(inputs[0], outputs[0], **params) * bool(floats(outputs[0])))
+
+
+def window_numbers(
+    x: Any,
+    out: Any,
+    *,
+    window_dimensions: Sequence[int],
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    base_dilation: Sequence[int],
+    window_dilation: Sequence[int],
+    **params: Any,
+) -> int:
+    """Count the numbers in all windows together, by the convention of `pairs`."""
+    steps = window_strides, padding, base_dilation, window_dilation
+    return math.prod(pairs([*zip(x.shape, out.shape, window_dimensions, *steps, strict=True)]))
+
+
+def pairs(axes: Sequence[Any]) -> list[int]:
+    """Count, along each axis, the pairs of an output and a number of its window.
+
+    Padding counts, as if it were part of the array: every output has a whole window. Where an array is dilated, on
+    whichever axis, zeros stand for nothing, neither those between its numbers nor those around them: only its own
+    numbers count, as in the sum over them that is the definition of a transposed convolution.
+
+    Args:
+        axes: for each axis the length of the array, the outputs, the window, its stride, the padding (before, after),
+            the dilation of the array and that of the window.
+
+    Returns:
+        Pairs for each axis, whose product is that of the whole array.
+    """
+    if all(gap == 1 for *_, gap, _ in axes):
+        return [outputs * window for _, outputs, window, *_ in axes]
+    return [
+        _own_pairs(n, outputs, window, stride, before, gap, step)
+        for n, outputs, window, stride, (before, _), gap, step in axes
+    ]
+
+
+def _own_pairs(n: int, outputs: int, window: int, stride: int, before: int, gap: int, step: int) -> int:
+    """Count the outputs o and places t of a window for which o·stride + t·step − before is i·gap with 0 ≤ i < n."""
+    common = math.gcd(stride, gap)
+    period = gap // common
+    inverse = pow(stride // common, -1, period)
+    total = 0
+    for t in range(window):
+        shift = before - t * step
+        if shift % common == 0:
+            # Every `period`-th output meets a number of the array, from the one that solves the congruence.
+            solution = shift // common * inverse
+            first, last = max(0, -(-shift // stride)), min(outputs - 1, (shift + (n - 1) * gap) // stride)
+            total += max(0, (last - solution) // period - (first - 1 - solution) // period)
+    return int(total)
 
 
 def _integer_pow(inputs: Any, outputs: Any, *, y: int, **params: Any) -> Operations:
@@ -174,11 +228,24 @@ def _ragged_dot_general(inputs: Any, outputs: Any, *, ragged_dot_dimension_numbe
     return Operations(matmul_flops=2 * free * math.prod(inputs[0].shape) * bool(floats(outputs[0])))
 
 
-def _conv(inputs: Any, outputs: Any, *, dimension_numbers: Any, **params: Any) -> Operations:
-    """Two FLOPs for each output and each weight that makes it, padding included."""
-    kernel = inputs[1].shape
-    out_channels = kernel[dimension_numbers.rhs_spec[0]]
-    return Operations(matmul_flops=2 * floats(outputs[0]) * (math.prod(kernel) // out_channels))
+def _conv(inputs: Any, outputs: Any, **params: Any) -> Operations:
+    """Two FLOPs for each output and each weight that makes it, by the convention of `pairs`."""
+    numbers = params["dimension_numbers"]
+    in_channels = inputs[1].shape[numbers.rhs_spec[1]]
+    batch, out_channels = (outputs[0].shape[axis] for axis in numbers.out_spec[:2])
+    products = batch * out_channels * in_channels * math.prod(pairs(conv_axes(inputs, outputs, **params)))
+    return Operations(matmul_flops=2 * products * bool(floats(outputs[0])))
+
+
+def conv_axes(inputs: Any, outputs: Any, **params: Any) -> list[Any]:
+    """Return what `pairs` wants to know of a convolution."""
+    numbers = params["dimension_numbers"]
+    n, window, out = (
+        [x.shape[axis] for axis in spec[2:]]
+        for x, spec in zip((inputs[0], inputs[1], outputs[0]), numbers, strict=True)
+    )
+    steps = (params[key] for key in ("window_strides", "padding", "lhs_dilation", "rhs_dilation"))
+    return list(zip(n, out, window, *steps, strict=True))
 
 
 RULES: dict[str, Rule] = {

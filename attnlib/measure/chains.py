@@ -22,7 +22,7 @@ def depth(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     Args:
         fn: a function JAX can trace.
         *args: positional arguments, arrays or `jax.ShapeDtypeStruct`; nothing is executed.
-        **kwargs: keyword arguments, likewise.
+        **kwargs: options: arrays are traced; what is none (True, a number, a string) is passed as it is.
 
     Returns:
         Matrix products and convolutions, an exact integer.
@@ -50,7 +50,7 @@ def span(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     Args:
         fn: a function JAX can trace.
         *args: positional arguments, arrays or `jax.ShapeDtypeStruct`; nothing is executed.
-        **kwargs: keyword arguments, likewise.
+        **kwargs: options: arrays are traced; what is none (True, a number, a string) is passed as it is.
 
     Returns:
         Steps, an exact integer: Θ(log n + log d) for attention, Θ(n log d) for a recurrent layer.
@@ -74,7 +74,8 @@ def span(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
 def _longest(name: str, fn: Any, args: Any, kwargs: Any, weight: Callable[[Any], int]) -> int:
     if not callable(fn):
         raise ValueError(f"{name}: fn: expected a function, got {type(fn).__name__}")
-    chains = _chains(name, jax.make_jaxpr(fn)(*args, **kwargs).jaxpr, weight)
+    fn, arrays = count.with_options(fn, kwargs)
+    chains = _chains(name, jax.make_jaxpr(fn)(*args, **arrays).jaxpr, weight)
     return int(max(chains.max(initial=0.0), 0.0))
 
 
@@ -89,7 +90,7 @@ def _chains(name: str, jaxpr: Any, weight: Callable[[Any], int]) -> np.ndarray:
     def row(var: Any) -> np.ndarray:
         return inside if isinstance(var, Literal) else rows.get(var, inside)
 
-    for eqn in jaxpr.eqns:
+    for eqn in count.equations(jaxpr):
         before = np.stack([inside, *map(row, eqn.invars)])
         after = _then(_equation(name, eqn, weight), before)
         rows.update(zip(eqn.outvars, after, strict=True))
@@ -168,19 +169,26 @@ def _steps(eqn: Any) -> int:
         (contract, _), _ = params["dimension_numbers"]
         return 1 + _halvings(math.prod(inputs[0].shape[axis] for axis in contract))
     if name == "conv_general_dilated":
-        kernel = inputs[1].shape
-        return 1 + _halvings(math.prod(kernel) // kernel[params["dimension_numbers"].rhs_spec[0]])
+        numbers, kernel = params["dimension_numbers"], inputs[1].shape
+        window = [kernel[axis] for axis in numbers.rhs_spec[2:]]
+        own = _own(window, params["lhs_dilation"], params["rhs_dilation"])
+        return 1 + _halvings(kernel[numbers.rhs_spec[1]] * own)
     if name == "integer_pow":
         return _rules.multiplications(params["y"])
     if name in _rules.REDUCTION:
         axes = params["axes"] if "axes" in params else [params["axis"]]
         return _halvings(math.prod(inputs[0].shape[axis] for axis in axes))
     if name in _rules.WINDOW:
-        return _halvings(math.prod(params["window_dimensions"]))
+        return _halvings(_own(params["window_dimensions"], params["base_dilation"], params["window_dilation"]))
     if name not in _rules.RULES:
         lowered = _rules.lowered(eqn.primitive, inputs, params)
         return lowered.steps if lowered else 1
     return 1
+
+
+def _own(window: Any, gaps: Any, steps: Any) -> int:
+    """Count the numbers of a dilated array, `gaps` apart, that one window of it holds at most."""
+    return math.prod(-(-w // (gap // math.gcd(gap, step))) for w, gap, step in zip(window, gaps, steps, strict=True))
 
 
 def _halvings(m: int) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Var
 
 from attnlib.measure import _rules
@@ -19,12 +21,27 @@ def operations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Operations:
     """Count the operations of fn(*args, **kwargs) from its jaxpr, loop bodies multiplied by their trip counts.
 
     Nothing is executed: arguments may be arrays or `jax.ShapeDtypeStruct`. What XLA later fuses, hoists or deletes
-    is counted as written.
+    is counted as written. Prints, callbacks whose results nobody reads and inspections cost nothing.
+
+    Products are exact with the operands as they are: zeros in an array are numbers. Three counts follow a convention,
+    and others (XLA's among them) differ from them by this much:
+
+    * Padding of a convolution or a window counts as if it were part of the array: n outputs of k weights are nk
+      products, of which a causal convolution could leave out k(k − 1)/2. Where the array is dilated (a transposed
+      convolution, the gradient of a strided one), only products with its own numbers count: neither the zeros
+      between them nor those around them.
+    * A reduction, a window, a scan (`cumsum`, …) and a sum over devices are 1 FLOP for each number that goes in, on
+      every device: one more for each result than the additions of the definition. A backend that scans in parallel
+      may do ⌈log₂ n⌉ times as many.
+    * Comparisons are none: `sort` and `top_k` are free, and so is looking for a window's maximum in the gradient of
+      one, which is 1 FLOP for each window.
+
+    `ragged_dot` is counted as if its groups filled all rows, a scatter as if no index were out of bounds.
 
     Args:
         fn: a function JAX can trace; wrap it in `jax.grad` or `jax.vjp` to count the backward pass too.
         *args: positional arguments, traced.
-        **kwargs: keyword arguments, traced.
+        **kwargs: options: arrays are traced; what is none (True, a number, a string) is passed as it is.
 
     Returns:
         `Operations`, in exact integers.
@@ -40,7 +57,8 @@ def operations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Operations:
     """
     if not callable(fn):
         raise ValueError(f"count.operations: fn: expected a function, got {type(fn).__name__}")
-    return _count(jax.make_jaxpr(fn)(*args, **kwargs).jaxpr)
+    fn, arrays = with_options(fn, kwargs)
+    return _count(jax.make_jaxpr(fn)(*args, **arrays).jaxpr)
 
 
 def flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
@@ -49,7 +67,7 @@ def flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     Args:
         fn: as in `operations`.
         *args: positional arguments, traced.
-        **kwargs: keyword arguments, traced.
+        **kwargs: options, as in `operations`.
 
     Returns:
         FLOPs, an exact integer.
@@ -72,7 +90,7 @@ def matmul_flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     Args:
         fn: as in `operations`.
         *args: positional arguments, traced.
-        **kwargs: keyword arguments, traced.
+        **kwargs: options, as in `operations`.
 
     Returns:
         FLOPs, an exact integer.
@@ -163,7 +181,7 @@ def memory(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     Args:
         fn: a function JAX can compile.
         *args: positional arguments, arrays or shapes.
-        **kwargs: keyword arguments, arrays or shapes.
+        **kwargs: options, as in `operations`.
 
     Returns:
         Bytes, as the backend's compiler plans them; they differ between backends and versions.
@@ -192,12 +210,13 @@ def memory(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     return int(analysis.temp_size_in_bytes)
 
 
-def saved(fn: Callable[..., Any], *args: Any) -> int:
+def saved(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     """Return the bytes that reverse-mode differentiation of fn(*args) keeps between forward and backward pass.
 
     Args:
         fn: a differentiable function.
         *args: its arguments, arrays or `jax.ShapeDtypeStruct`; nothing is executed.
+        **kwargs: options, as in `operations`; not differentiated, but those that the backward pass needs are kept.
 
     Returns:
         Bytes of the residuals of `jax.vjp`, each array once, the arguments it keeps included. Arrays that do not
@@ -213,7 +232,9 @@ def saved(fn: Callable[..., Any], *args: Any) -> int:
     """
     if not callable(fn):
         raise ValueError(f"count.saved: fn: expected a function, got {type(fn).__name__}")
-    jaxpr = jax.make_jaxpr(lambda *a: jax.tree.leaves(jax.vjp(fn, *a)[1]))(*args).jaxpr
+    fn, arrays = with_options(fn, kwargs)
+    residuals = jax.make_jaxpr(lambda a, options: jax.tree.leaves(jax.vjp(partial(fn, **options), *a)[1]))
+    jaxpr = residuals(args, arrays).jaxpr
     depends = set(jaxpr.invars)
     for eqn in jaxpr.eqns:
         if any(isinstance(var, Var) and var in depends for var in eqn.invars):
@@ -231,7 +252,7 @@ def xla(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, float]:
     Args:
         fn: a function JAX can compile.
         *args: positional arguments, arrays or shapes.
-        **kwargs: keyword arguments, arrays or shapes.
+        **kwargs: options, as in `operations`.
 
     Returns:
         A dict of floats; a key that the backend leaves out is absent.
@@ -259,7 +280,23 @@ OWN_KERNELS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 def _lowered(name: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not callable(fn):
         raise ValueError(f"{name}: fn: expected a function, got {type(fn).__name__}")
-    return jax.jit(fn).lower(*args, **kwargs)
+    fn, arrays = with_options(fn, kwargs)
+    return jax.jit(fn).lower(*args, **arrays)
+
+
+def with_options(fn: Callable[..., Any], options: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return fn with those options that hold no array given to it, and the others as JAX can trace them.
+
+    Of an option that holds both, a dict of weights and settings say, each leaf is treated as what it is.
+    """
+    leaves, tree = jax.tree.flatten(options)
+    traced = {str(i): x for i, x in enumerate(leaves) if isinstance(x, jax.Array | np.ndarray | jax.ShapeDtypeStruct)}
+
+    def call(*args: Any, **arrays: Any) -> Any:
+        given = jax.tree.unflatten(tree, [arrays.get(str(i), x) for i, x in enumerate(leaves)])
+        return fn(*args, **given)
+
+    return call, traced
 
 
 # Calls that run their body once, under the names of the oldest JAX and the newest.
@@ -271,7 +308,10 @@ CALL = {
 BODY = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call", "callee")  # where such a call keeps it
 
 # What is counted by the programs inside it.
-STRUCTURE = {"cond", "pallas_call", "reduce", "reduce_window", "scan", "shard_map", "while"}
+STRUCTURE = {"cond", "pallas_call", "reduce", "reduce_window", "scan", "scatter", "shard_map", "while"}
+
+# What runs on the host.
+CALLBACK = {"io_callback", "pure_callback"}
 
 # What `rule` was told.
 OWN_RULES: dict[str, Rule] = {}
@@ -281,15 +321,24 @@ STANDS_FOR_EXP = "exp_polynomial"
 
 
 def _count(jaxpr: Any) -> Operations:
-    return sum((_count_equation(eqn) for eqn in jaxpr.eqns), Operations())
+    return sum((_count_equation(eqn) for eqn in equations(jaxpr)), Operations())
+
+
+def equations(jaxpr: Any) -> list[Any]:
+    """Return the equations of a jaxpr, without callbacks whose results nobody reads: work of the host for its own."""
+    read = {var for eqn in jaxpr.eqns for var in eqn.invars if isinstance(var, Var)}
+    read |= {var for var in jaxpr.outvars if isinstance(var, Var)}
+    return [
+        eqn
+        for eqn in jaxpr.eqns
+        if eqn.primitive.name not in CALLBACK - OWN_RULES.keys() or not read.isdisjoint(eqn.outvars)
+    ]
 
 
 def _count_equation(eqn: Any) -> Operations:
     """Count one equation of a jaxpr."""
     name, params = eqn.primitive.name, eqn.params
     inputs, outputs = [v.aval for v in eqn.invars], [v.aval for v in eqn.outvars]
-    if not outputs and name not in CALL:
-        return Operations()  # prints, asserts, waits: nothing of what the program computes
     if name in OWN_RULES:
         own: Any = OWN_RULES[name](inputs, outputs, **params)
         if not isinstance(own, Operations):
@@ -309,16 +358,22 @@ def _count_equation(eqn: Any) -> Operations:
     if name == "cond":
         return _count_branches([_count(branch.jaxpr) for branch in params["branches"]])
     if name == "shard_map":
-        # The body is what one device runs.
-        mesh, axes = params["mesh"], params.get("manual_axes", params["mesh"].axis_names)
-        return _count(_body(params)) * int(math.prod(mesh.shape[axis] for axis in axes))
+        # The body is what one device runs, of those along the axes that it splits; the name changed in JAX 0.12.
+        axes = params["newly_manual_axes" if "newly_manual_axes" in params else "manual_axes"]
+        return _count(_body(params)) * int(math.prod(params["mesh"].shape[axis] for axis in axes))
     if name == "pallas_call" and all(isinstance(trips, int) for trips in params["grid_mapping"].grid):
         return _count(_body(params)) * int(math.prod(params["grid_mapping"].grid))
-    if name in ("reduce", "reduce_window"):  # with a function of its own, once for each number that goes in
-        windows = math.prod(outputs[0].shape) * math.prod(params.get("window_dimensions", ()))
-        return _count(_body(params)) * int(math.prod(inputs[0].shape) if name == "reduce" else windows)
+    if name == "reduce":  # with a function of its own, once for each number that goes in
+        return _count(_body(params)) * int(math.prod(inputs[0].shape))
+    if name == "reduce_window":
+        return _count(_body(params)) * _rules.window_numbers(inputs[0], outputs[0], **params)
+    if name == "scatter":  # puts numbers into their place, or applies a function to those that are there
+        update = params["update_jaxpr"]
+        return _count(update) * int(math.prod(inputs[2].shape)) if update is not None else Operations()
     if name in _rules.FREE:
         return Operations()
+    if not outputs and name not in _rules.RULES:
+        return Operations()  # prints, asserts, waits: nothing of what the program computes
     if any(_is_complex(aval) for aval in (*inputs, *outputs)):
         raise ValueError(f"count.operations: expected real numbers, got complex ones in {name}")
     if name in _rules.RULES:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
@@ -21,8 +22,10 @@ from attnlib import _arrays, _check, registry
 Shape = tuple[int, ...]
 PartitionSpec: Any = jax.sharding.PartitionSpec  # whose constructor has no types in the newest JAX
 
-OWN_AXES = {option: axes for entry in registry.MECHANISMS for option, axes in entry.leading.items()}
-"""How many axes follow the leading ones in options that have leading axes. Other arrays are shared by all devices."""
+
+def _own_axes() -> dict[str, int]:
+    """How many axes follow the leading ones in options that have leading axes. All devices share other arrays."""
+    return {option: axes for entry in registry.MECHANISMS for option, axes in entry.leading.items()}
 
 
 def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) -> Callable[..., Any]:
@@ -37,7 +40,10 @@ def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) 
 
     Args:
         fn: any kernel of this library, fn(q, k, v, **options), whose leading axes do not depend on each other.
-        devices: a sequence of devices of one kind; all of `jax.devices()` by default, looked up at the call.
+        devices: a sequence of devices of one kind; all of `jax.devices()` by default, looked up at the call. Where a
+            mesh is set (`jax.set_mesh`), its devices, whatever the types of its axes: whole axes of it split leading
+            ones, the largest first, and the result lies on it. Within `jax.shard_map` the axes that are split already
+            are left alone; if that is all of them, `fn` runs on this device's part as it is.
 
     Returns:
         The function: positional arguments are arrays (..., n, d), whose leading axes broadcast. The options `mask`
@@ -51,7 +57,9 @@ def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) 
     Raises:
         ValueError: fn cannot be called; devices are none, not devices, repeated, or of different kinds. At the call:
             leading axes that D devices cannot share evenly (the message says how many could: nothing is padded and no
-            device is left out unasked), an option that is neither array nor hashable, what `fn` refuses.
+            device is left out unasked), an option that is neither array nor hashable, what `fn` refuses. Where a
+            mesh is set: other devices than its own, axes of it that do not divide the leading axes; with JAX before
+            `jax.sharding.get_mesh`, axes of type Explicit that a `jax.shard_map` over others has left.
 
     Cost: forward, no communication, if the arguments are where they are needed; from elsewhere they are copied once
         per call. The result is left spread (`out.sharding`), so that what follows, and `jax.device_put(q,
@@ -84,12 +92,14 @@ def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) 
                 raise ValueError(
                     f"{name}: {option}: expected an array or a hashable value, got {type(value).__name__}"
                 ) from None
-        plan = mesh, specs, split, _ = _plan(name, arrays, traced, given or tuple(jax.devices()))
+        plan = _, specs, split, _ = _plan(name, arrays, traced, given)
+        mesh = _concrete(name, plan[0], given)
 
         def place(x: Any, spec: Any) -> Any:
             # Here, because a compiled program takes nothing from a device that it does not run on. What is being
             # traced is put in place by the program that it becomes a part of.
-            return x if isinstance(x, jax.core.Tracer) else jax.device_put(x, NamedSharding(mesh, spec))
+            there = mesh is None or isinstance(x, jax.core.Tracer)
+            return x if there else jax.device_put(x, NamedSharding(mesh, spec))  # type: ignore[arg-type]
 
         arrays = tuple(map(place, arrays, specs))
         traced = {a: jax.tree.map(partial(place, spec=spec), traced[a]) for a, spec in split}
@@ -98,21 +108,43 @@ def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) 
     return run
 
 
-Plan = tuple[Mesh, tuple[Any, ...], tuple[tuple[str, Any], ...], Any]
-"""A mesh with an axis for each leading one that is split, and how arguments, options and results lie on it."""
+Plan = tuple[Mesh | frozenset[str], tuple[Any, ...], tuple[tuple[str, Any], ...], Any]
+"""Where to run, and how arguments, options and results lie there.
+
+A mesh of our own with an axis for each leading one that is split; or, where the caller has set a mesh, those of its
+axes that no `jax.shard_map` around us has split already: none, and the kernel runs as it is.
+"""
 
 
-def _plan(name: str, arrays: tuple[Any, ...], traced: dict[str, Any], devices: tuple[jax.Device, ...]) -> Plan:
+def _plan(name: str, arrays: tuple[Any, ...], traced: dict[str, Any], given: tuple[jax.Device, ...] | None) -> Plan:
     leads = [x.shape[:-2] for x in arrays]
     lead = _check.broadcastable(name, **{f"argument {i}": x for i, x in enumerate(leads)})
-    options = {a: x.shape[: x.ndim - OWN_AXES[a]] for a, x in traced.items() if a in OWN_AXES and hasattr(x, "shape")}
+    own_axes = _own_axes()
+    options = {a: x.shape[: x.ndim - own_axes[a]] for a, x in traced.items() if a in own_axes and hasattr(x, "shape")}
     for option, own in options.items():
         if _check.broadcastable(name, arguments=lead, **{option: own}) != lead:
             raise ValueError(f"{name}: {option}: expected leading axes that broadcast to {lead}, got {own}")
-    parts = _parts(name, lead, len(devices), [*leads, *options.values()])
-    axes = [f"axis{i}" if part > 1 else None for i, part in enumerate(parts)]
-    sizes = [part for part in parts if part > 1]
-    mesh = Mesh(np.array(devices).reshape(sizes or [1]), [a for a in axes if a] or ["one"])
+    every = [*leads, *options.values()]
+    mesh: Any = jax.sharding.get_abstract_mesh()
+    axes: list[Any]
+    if mesh.empty:
+        devices = given or tuple(jax.devices())
+        parts = _parts(name, lead, len(devices), every)
+        axes = [f"axis{i}" if part > 1 else None for i, part in enumerate(parts)]
+        sizes = [part for part in parts if part > 1]
+        mesh = Mesh(np.array(devices).reshape(sizes or [1]), [a for a in axes if a] or ["one"])
+    else:
+        if given is not None and len(given) != mesh.size:
+            raise ValueError(f"{name}: devices: expected those of the mesh that is set, {mesh.shape}, got {given}")
+        free = {a: n for a, n in mesh.shape.items() if a not in mesh.manual_axes}
+        explicit = jax.sharding.AxisType.Explicit in mesh.axis_types
+        if explicit and free and mesh.manual_axes and not hasattr(jax.sharding, "get_mesh"):
+            raise ValueError(  # the residuals of its gradient would lie on manual and explicit axes at once
+                f"{name}: devices: expected a newer JAX, or axes of type Auto, within a shard_map over some of the "
+                f"axes of a mesh, got {mesh} with JAX {jax.__version__}"
+            )
+        axes = [there or None for there in _shared(name, lead, free, every)]
+        mesh = frozenset(free)
 
     def spec(own: Shape) -> Any:
         """Split the leading axes that this array has, and that are not of length 1."""
@@ -135,27 +167,83 @@ def _run(
     mesh, specs, split, out_spec = plan
     lead = np.broadcast_shapes(*(x.shape[:-2] for x in arrays))
     call = partial(fn, **dict(fixed))
+
+    def spread_by(in_specs: Any, out_specs: Any) -> Any:
+        if not mesh:
+            return lambda arrays, traced: call(*arrays, **traced)
+        # Whether a value differs between devices needs no checking: nothing in a kernel knows the mesh. Unchecked, a
+        # kernel's loops may begin with constants. The gradient of what devices share is summed either way.
+        where = {"mesh": mesh} if isinstance(mesh, Mesh) else {"axis_names": mesh}
+        shard_map: Any = partial(jax.shard_map, **where, check_vma=False)
+        return shard_map(lambda arrays, traced: call(*arrays, **traced), in_specs=in_specs, out_specs=out_specs)
+
     # The kernel itself first, on whole shapes: what it refuses, it refuses in terms of what the caller passed.
-    shapes = [x.shape for x in jax.tree.leaves(jax.eval_shape(call, *arrays, **traced))]
+    struct: Any = jax.ShapeDtypeStruct
+    whole = jax.tree.map(lambda x: struct(x.shape, x.dtype), (arrays, traced))
+    shapes = [x.shape for x in jax.tree.leaves(jax.eval_shape(spread_by(PartitionSpec(), PartitionSpec()), *whole))]
     if any(shape[: len(lead)] != lead for shape in shapes):
         raise ValueError(f"{name}: fn: expected results that begin with the leading axes {lead}, got {shapes}")
-    # Whether a value differs between devices needs no checking: nothing in a kernel knows the mesh. Unchecked, a
-    # kernel's loops may begin with constants. The gradient of what devices share is summed either way.
-    local: Any = jax.shard_map(
-        lambda arrays, traced: call(*arrays, **traced),
-        mesh=mesh,
-        in_specs=(specs, dict(split)),
-        out_specs=out_spec,
-        check_vma=False,
-    )
-    return local(arrays, traced)
+    if not isinstance(mesh, Mesh):
+        arrays = tuple(map(_reshard, arrays, specs))
+        traced = {a: jax.tree.map(partial(_reshard, spec=spec), traced[a]) for a, spec in split}
+    return spread_by((specs, dict(split)), out_spec)(arrays, traced)
 
 
-def _parts(name: str, lead: Shape, count: int, leads: Iterable[Shape]) -> Shape:
-    """Return into how many parts to split each leading axis, `count` in all; axes that nobody shares first."""
+def _concrete(name: str, mesh: Mesh | frozenset[str], given: tuple[jax.Device, ...] | None) -> Mesh | None:
+    """Return the mesh whose devices arguments are moved to; None where the caller's program does it, or jit."""
+    if isinstance(mesh, Mesh):
+        return mesh
+    try:
+        theirs: Any = jax.sharding.get_mesh()
+    except (AttributeError, ValueError):  # older JAX does not say; inside a program that is traced, none does
+        return None
+    if given is not None and set(given) != set(theirs.devices.flat):
+        raise ValueError(f"{name}: devices: expected those of the mesh that is set, {theirs}, got {given}")
+    return theirs  # type: ignore[no-any-return]
+
+
+def _reshard(x: Any, spec: Any) -> Any:
+    """Lay x out as `jax.shard_map` wants it: axes of a mesh that JAX calls explicit it does not change by itself."""
+    mesh: Any = jax.sharding.get_abstract_mesh()
+    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    explicit = {a for a, kind in kinds.items() if kind == jax.sharding.AxisType.Explicit}
+    if not explicit:
+        return x
+    if jax.typeof(x).sharding.mesh.empty:
+        x = jnp.where(True, x, x)  # the same on the mesh: older JAX brings no gradient of `reshard` back from it
+    own = [tuple(a for a in (part or ()) if a in explicit) or None for part in spec]
+    reshard: Any = jax.sharding.reshard
+    return reshard(x, PartitionSpec(*own))
+
+
+def _shared(name: str, lead: Shape, axes: dict[str, int], leads: Sequence[Shape]) -> list[tuple[str, ...]]:
+    """Return which axes of a mesh split each leading axis, whole ones, the largest first."""
+    left = dict(sorted(axes.items(), key=lambda item: -item[1]))
+    shared: list[tuple[str, ...]] = [()] * len(lead)
+    for i in _order(lead, leads):
+        rest = lead[i]
+        for axis, size in list(left.items()):
+            if rest % size == 0:
+                rest, shared[i] = rest // size, (*shared[i], axis)
+                del left[axis]
+    if any(size > 1 for size in left.values()):
+        raise ValueError(
+            f"{name}: devices: expected axes of the mesh that is set that divide leading axes {lead}, got {axes}; "
+            "set another mesh, or none around this call"
+        )
+    return shared
+
+
+def _order(lead: Shape, leads: Sequence[Shape]) -> list[int]:
+    """Return the leading axes in the order in which they are split: those that every array has come first."""
     whole = [all(len(x) >= len(lead) - i and x[i - len(lead)] > 1 for x in leads) for i in range(len(lead))]
+    return sorted(range(len(lead)), key=lambda i: not whole[i])
+
+
+def _parts(name: str, lead: Shape, count: int, leads: Sequence[Shape]) -> Shape:
+    """Return into how many parts to split each leading axis, `count` in all; axes that nobody shares first."""
     parts, left = [1] * len(lead), count
-    for i in sorted(range(len(lead)), key=lambda i: not whole[i]):
+    for i in _order(lead, leads):
         parts[i] = math.gcd(lead[i], left)
         left //= parts[i]
     if left > 1:

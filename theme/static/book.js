@@ -7,6 +7,7 @@
     "main pre": "Code that scrolls sideways",
     "main .cell_output .output": "Output that scrolls sideways",
     "main .pst-scrollable-table-container": "Table that scrolls sideways",
+    "main .formula": "Formula that scrolls sideways",
     "main div.math mjx-container": "Formula that scrolls sideways",
     "main .results-scroll, main .growth-chart .numbers": null, // they have a name and take the focus as they are
   };

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from docutils import nodes
@@ -15,44 +14,6 @@ from tools.repository import Repository, make_repository
 COLUMNS = ("Idea", "Chapter", "Definition", "Kernel", "Cost model", "Test")
 
 
-@dataclass(frozen=True)
-class Place:
-    """A function: its public name and the file that it is in."""
-
-    name: str
-    file: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """Where an idea is told, defined, computed, counted and tested."""
-
-    title: str
-    chapter: str
-    definition: Place
-    kernel: Place
-    cost: Place
-    test: str
-
-
-def rows() -> tuple[list[Row], list[Row]]:
-    """A row for each mechanism, and one for each layer, as the registry has them."""
-    from attnlib import registry
-    from tools import names
-
-    public = {id(value): name for name, value in names.public_names().items()}
-
-    def place(function: Any) -> Place:
-        function = names.unwrapped(function)
-        return Place(public[id(function)], f"{function.__module__.replace('.', '/')}.py")
-
-    def row(entry: Any) -> Row:
-        here = map(place, (entry.definition, entry.fn, entry.cost))
-        return Row(entry.title, f"chapters/{entry.chapter}", *here, f"tests/test_{entry.stem}.py")
-
-    return [row(entry) for entry in registry.MECHANISMS], [row(entry) for entry in registry.LAYERS]
-
-
 class MapDirective(SphinxDirective):
     """``{map} mechanisms`` or ``{map} layers``."""
 
@@ -60,7 +21,9 @@ class MapDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Write the table of the registry's mechanisms, or of its layers."""
-        kinds = dict(zip(("mechanisms", "layers"), rows(), strict=True))
+        from tools.names import map_rows  # with the library, which other pages need not wait for
+
+        kinds = dict(zip(("mechanisms", "layers"), map_rows(), strict=True))
         if self.arguments[0] not in kinds:
             raise self.error(f"map: expected one of {', '.join(kinds)}, got {self.arguments[0]!r}")
         theme = self.config.html_theme_options
@@ -70,12 +33,12 @@ class MapDirective(SphinxDirective):
         group += nodes.tbody("", *(_row(self._cells(row, repository)) for row in kinds[self.arguments[0]]))
         return [nodes.table("", group, classes=["colwidths-auto", "map"])]
 
-    def _cells(self, row: Row, repository: Repository) -> list[list[nodes.Node]]:
+    def _cells(self, row: Any, repository: Repository) -> list[list[nodes.Node]]:
         places = (self._place(place, repository) for place in (row.definition, row.kernel, row.cost))
         chapter = self._reference("std", "doc", f"/{row.chapter}", nodes.inline())
         return [[nodes.Text(row.title)], [chapter], *places, [_file(row.test, repository)]]
 
-    def _place(self, place: Place, repository: Repository) -> list[nodes.Node]:
+    def _place(self, place: Any, repository: Repository) -> list[nodes.Node]:
         """The function's entry on the API page, and below it its file."""
         short = place.name.rpartition(".")[2]
         entry = self._reference("py", "obj", place.name, nodes.literal("", short))

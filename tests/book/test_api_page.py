@@ -1,0 +1,227 @@
+"""The map and the API page: every public name, formulas set, links that lead somewhere; what is missing is an error."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from bs4 import BeautifulSoup, Tag
+
+from attnlib import registry
+from tools import docstrings, names
+from tools.repository import read_repository
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CHAPTER = """# A chapter about `attnlib.flash_attention`
+
+(one)=
+## It begins
+
+Here `attnlib.flash_attention` comes first, `flash_attention` again, then `cost.attention(n, d_k)`, `jax.jit`, and
+`nothing.of_ours`.
+
+    attnlib.attention
+
+## It ends
+
+`flash_attention(q, k, v)` once more.
+"""
+PAGES = ("map", "api")
+
+
+def write_book(book: Path) -> Path:
+    """Write a book of the two pages, one short chapter, and a stub for each other page that they lead to."""
+    for name in ("tools", "theme", "attnlib"):
+        shutil.copytree(ROOT / name, book / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_config.yml", "pyproject.toml", "requirements.txt", "references.bib"):
+        shutil.copy(ROOT / name, book)
+    (book / "chapters").mkdir()
+    for page in PAGES:
+        shutil.copy(ROOT / "chapters" / f"{page}.md", book / "chapters")
+    told = {entry.chapter for entry in (*registry.MECHANISMS, *registry.LAYERS)}
+    stubs = sorted({*told, "notation"})
+    for stub in stubs:
+        (book / "chapters" / f"{stub}.md").write_text(f"# Chapter {stub}\n\nText.\n")
+    (book / "chapters" / "one.md").write_text(CHAPTER)
+    listed = "".join(f"  - file: chapters/{name}\n" for name in ("one", *PAGES, *stubs))
+    (book / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{listed}")
+    (book / "index.md").write_text("# A book\n\nText.\n")
+    return book
+
+
+def build(book: Path) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.build"],
+        cwd=book,
+        env={**os.environ, "PYTHONPATH": str(book), "JAX_PLATFORMS": "cpu"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=500,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A book with the two pages, built."""
+    made = write_book(tmp_path_factory.mktemp("book"))
+    code, output = build(made)
+    assert code == 0, output
+    return made
+
+
+def read(book: Path, page: str) -> BeautifulSoup:
+    file = book / "_build" / "html" / "chapters" / f"{page}.html"
+    return BeautifulSoup(file.read_text("utf8"), "html.parser")
+
+
+@pytest.fixture(scope="module")
+def api(book: Path) -> BeautifulSoup:
+    return read(book, "api")
+
+
+def entry(api: BeautifulSoup, name: str) -> Tag:
+    found = api.find(id=name)
+    assert isinstance(found, Tag) and isinstance(found.parent, Tag)
+    return found.parent
+
+
+def test_every_public_name_has_an_entry_with_text(api: BeautifulSoup) -> None:
+    for name in names.public_names():
+        text = entry(api, name).find("dd")
+        assert text is not None and text.get_text(strip=True), name
+
+
+def test_public_names_are_those_that_can_be_imported() -> None:
+    public = names.public_names()
+    assert {"attnlib.flash_attention", "attnlib.cost.roofline", "attnlib.hardness.decide"} < set(public)
+    assert {"attnlib.count.flops", "attnlib.clock.time", "attnlib.graph.depends", "attnlib.taylor.features"} < set(
+        public
+    )
+    assert {"attnlib.registry.MECHANISMS", "attnlib.book.glue", "attnlib.book.plot.use"} < set(public)
+    assert not [name for name in public if name.rpartition(".")[2].startswith("_")]
+    functions = [value for value in public.values() if callable(value)]
+    assert len(set(map(id, functions))) == len(functions)  # nothing has two entries
+
+
+def test_formulas_are_typeset(api: BeautifulSoup) -> None:
+    assert len(api.select(".formula .line")) > 40
+    for line in api.select(".formula .line"):
+        assert line.select(".math"), line
+    formula = entry(api, "attnlib.flash_attention").select_one(".formula")
+    assert formula is not None
+    assert r"\sum _{j} e^{s_{ij} - c_{i}} v_{j}" in formula.get_text()
+
+
+def test_every_formula_of_the_library_has_tex() -> None:
+    for room in names.rooms():
+        for name in room.names:
+            for line in docstrings.to_rst(names.documentation(room, name)):
+                assert ":math:" not in line or re.fullmatch(r" *\| (:math:`\S[^`]*\S`\u2003?)+", line), line
+
+
+def test_a_symbol_without_tex_is_refused() -> None:
+    with pytest.raises(ValueError, match="'☃'"):
+        docstrings.tex("x = ☃")
+
+
+def test_sections_become_fields_and_examples_code(api: BeautifulSoup) -> None:
+    flash = entry(api, "attnlib.flash_attention")
+    fields = [field.get_text(strip=True).rstrip(":") for field in flash.select("dl.field-list > dt")]
+    assert fields == ["Arguments", "Returns", "Raises", "Cost", "Source"]
+    assert [item.get_text() for item in flash.select("dl.field-list li > p > strong")][:3] == ["q", "k", "v"]
+    example = flash.select_one(".highlight pre")
+    assert example is not None
+    assert ">>> print(flash_attention(q, k, v" in example.get_text()
+
+
+def test_names_in_docstrings_lead_to_what_they_name(api: BeautifulSoup) -> None:
+    flash = entry(api, "attnlib.flash_attention")
+    links = {link.get_text(): link["href"] for link in flash.select("dd a")}
+    assert links["attention(q, k, v)"] == "#attnlib.attention"
+    assert links["ValueError"] == "https://docs.python.org/3/library/exceptions.html#ValueError"
+    spread = {link.get_text(): link["href"] for link in entry(api, "attnlib.spread").select("dd a")}
+    assert spread["jax.shard_map"] == "https://docs.jax.dev/en/latest/_autosummary/jax.shard_map.html#jax.shard_map"
+    own = entry(api, "attnlib.cost.roofline").select('dd a[href="#attnlib.cost.roofline"]')
+    assert not own  # no entry leads to itself
+
+
+def test_every_entry_leads_to_its_lines(api: BeautifulSoup) -> None:
+    repository = read_repository(ROOT)
+    (link,) = entry(api, "attnlib.count.flops").select("dt > a.reference.external")
+    found = re.fullmatch(rf"{re.escape(repository.blob(''))}(\S+)#L(\d+)-L\d+", str(link["href"]))
+    assert found is not None
+    assert (ROOT / found[1]).read_text("utf8").splitlines()[int(found[2]) - 1].startswith("def flops(")
+
+
+def test_the_map_is_the_registry(book: Path) -> None:
+    tables = read(book, "map").select("table.map")
+    for table, entries in zip(tables, (registry.MECHANISMS, registry.LAYERS), strict=True):
+        rows = table.select("tbody tr")
+        assert [row.find("td").get_text(strip=True) for row in rows] == [entry.title for entry in entries]  # type: ignore[union-attr]
+        assert all(len(row.select("a")) == 8 for row in rows)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "one"])
+def test_links_lead_somewhere(book: Path, page: str) -> None:
+    """Inside the book to an anchor, to the repository's files to a file."""
+    blob = read_repository(ROOT).blob("")
+    pages: dict[str, BeautifulSoup] = {}
+    for link in read(book, page).select("article a[href]"):
+        address = str(link["href"])
+        if address.startswith(blob):
+            assert (ROOT / urlsplit(address.removeprefix(blob)).path).is_file(), address
+        elif not urlsplit(address).netloc and not address.startswith(".."):
+            name = urlsplit(address).path.removesuffix(".html") or page
+            soup = pages.setdefault(name, read(book, name))
+            assert not urlsplit(address).fragment or soup.find(id=urlsplit(address).fragment), address
+
+
+def test_code_in_a_chapter_leads_to_the_api_once_a_section(book: Path) -> None:
+    links = [(link.get_text(), link["href"]) for link in read(book, "one").select("article p a:has(code)")]
+    assert links == [
+        ("attnlib.flash_attention", "api.html#attnlib.flash_attention"),
+        ("cost.attention(n, d_k)", "api.html#attnlib.cost.attention"),
+        ("jax.jit", "https://docs.jax.dev/en/latest/_autosummary/jax.jit.html#jax.jit"),
+        ("flash_attention(q, k, v)", "api.html#attnlib.flash_attention"),
+    ]
+    assert not read(book, "one").select("h1 a:has(code), pre a")
+
+
+def test_inventories_name_what_exists() -> None:
+    for file in sorted((ROOT / "tools" / "ext" / "inventory").glob("*.txt")):
+        for line in file.read_text("utf8").splitlines()[3:]:
+            name = line.split()[0]
+            first, *rest = (name if "." in name else f"builtins.{name}").split(".")
+            value = import_module(first)
+            for part in rest:
+                value = getattr(value, part, None) or import_module(f"{value.__name__}.{part}")
+            assert value is not None
+
+
+def test_what_is_missing_turns_the_build_red(book: Path, tmp_path: Path) -> None:
+    spoiled = shutil.copytree(book, tmp_path / "book")
+    shutil.rmtree(spoiled / "_build")
+    faults = {
+        "attnlib/cost/algebra.py": ('"""Bytes of one number of each dtype that has a name here."""', ""),
+        "attnlib/kernels/flash.py": ("Three running numbers", "With `jax.no_such_thing`, three running numbers"),
+        "attnlib/kernels/softmax.py": ("Σ_j w_ij v_j", "Σ_j w_ij ☃_j"),
+    }
+    for name, (old, new) in faults.items():
+        text = (spoiled / name).read_text("utf8")
+        assert old in text
+        (spoiled / name).write_text(text.replace(old, new), "utf8")
+    code, output = build(spoiled)
+    assert code == 1
+    assert "attnlib.cost.BYTES has no docstring" in output
+    assert "jax.no_such_thing is in none of the inventories" in output
+    assert "attnlib.attention: expected a symbol that has TeX" in output
