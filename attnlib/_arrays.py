@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,7 +78,7 @@ def within(lengths: Any, lead: Sequence[int], n: int) -> jax.Array:
 
 def scalar(function: str, name: str, value: Any) -> None:
     """Raise unless `value` is None, a finite number or a JAX array with no axes, whose value may be traced."""
-    if value is None or (isinstance(value, _check.NUMBERS) and not isinstance(value, bool) and math.isfinite(value)):
+    if value is None or _check.number(value):
         return
     if isinstance(value, jax.Array | np.ndarray) and value.shape == () and jnp.issubdtype(value.dtype, jnp.floating):
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 import numpy as np
 
 NUMBERS = (int, float, np.integer, np.floating)
+
+
+def number(value: Any) -> bool:
+    """Return whether `value` is a finite real number of Python or NumPy."""
+    return isinstance(value, NUMBERS) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def whole(value: Any, least: int = 1) -> bool:

@@ -131,8 +131,7 @@ def _run(loss: Any, batch: Any, optimizer: Any, state: Any, key: Array, first: A
 
 
 def _adam(name: str, rate: float, steps: int) -> optax.GradientTransformation:
-    number = isinstance(rate, _check.NUMBERS) and not isinstance(rate, bool)
-    if not (number and math.isfinite(rate) and rate > 0):
+    if not (_check.number(rate) and rate > 0):
         raise ValueError(f"{name}: learning_rate: expected a positive number, got {rate!r}")
     warm = max(1, steps // 20)
     schedule = optax.warmup_cosine_decay_schedule(0.0, rate, warm, max(steps, warm + 1), rate / 10)

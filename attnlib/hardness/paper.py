@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Float
 
 from attnlib import _check
-from attnlib.hardness.temperature import _number
 from attnlib.hardness.vectors import A, B, _vectors, bhfp_to_bhcp, ov_to_bhfp, ov_to_tvpp
 
 KERNELS = ("softmax", "exponential", "l2")
@@ -210,7 +209,7 @@ def _chain(name: str, a: A, b: B, kernel: str, multiplicative: float) -> tuple[n
         raise ValueError(f"{name}: a: expected a dimension of at least 1, got shape {a.shape}")
     if kernel not in KERNELS:
         raise ValueError(f"{name}: kernel: expected one of {', '.join(KERNELS)}, got {kernel!r}")
-    if not _number(multiplicative) or not 0 <= multiplicative < 1:
+    if not _check.number(multiplicative) or not 0 <= multiplicative < 1:
         raise ValueError(f"{name}: multiplicative: expected a number from 0 to below 1, got {multiplicative!r}")
     if kernel == "l2":
         return bhfp_to_bhcp(*ov_to_bhfp(a, b))

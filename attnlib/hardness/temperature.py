@@ -86,7 +86,7 @@ def temperature(n: int, *, additive: float = 0.0, multiplicative: float = 0.0, s
     """
     name = "temperature"
     _errors(name, n, additive, multiplicative)
-    if not _number(slack) or slack <= 0:
+    if not _check.number(slack) or slack <= 0:
         raise ValueError(f"{name}: slack: expected a positive number, got {slack!r}")
     if multiplicative:
         tau = float(slack)
@@ -145,11 +145,7 @@ def rounding_slack(n: int, dtype: Any, *, additive: float = 0.0, multiplicative:
 def _errors(name: str, n: int, additive: float, multiplicative: float) -> None:
     _check.positive_int(name, n=n)
     for argument, value, below in (("additive", additive, 0.5), ("multiplicative", multiplicative, 1.0)):
-        if not _number(value) or not 0 <= value < below:
+        if not _check.number(value) or not 0 <= value < below:
             raise ValueError(f"{name}: {argument}: expected a number from 0 to below {below}, got {value!r}")
     if additive and multiplicative:
         raise ValueError(f"{name}: multiplicative: expected 0 when additive is given, got {multiplicative}")
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, _check.NUMBERS) and not isinstance(value, bool) and math.isfinite(value)

@@ -169,8 +169,7 @@ def _kept(b: float, order: int) -> float:
 
 
 def _positive(name: str, argument: str, value: Any, zero: bool = False) -> float:
-    number = isinstance(value, _check.NUMBERS) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    if not _check.number(value) or value < 0 or (value == 0 and not zero):
         raise ValueError(
             f"{name}: {argument}: expected a finite number {'of at least' if zero else 'above'} 0, got {value!r}"
         )
