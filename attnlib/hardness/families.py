@@ -59,6 +59,7 @@ def planted_ksat(variables: int, clauses: int, k: int, *, seed: int) -> tuple[CN
     Cost: O(clauses · variables).
 
     Example:
+        >>> from attnlib.hardness import falsified
         >>> formula, hidden = planted_ksat(20, 200, 3, seed=0)
         >>> falsified(formula, hidden).item()
         0
@@ -124,6 +125,7 @@ def parity(rungs: int, *, odd: bool = True) -> CNF:
     Source: Tseitin, On the complexity of derivation in propositional calculus (1968).
 
     Example:
+        >>> from attnlib.hardness import brute_force
         >>> f = parity(3)
         >>> f.variables, len(f.clauses), brute_force(f) is None
         (9, 24, True)

@@ -74,7 +74,7 @@ def span(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
 def _longest(name: str, fn: Any, args: Any, kwargs: Any, weight: Callable[[Any], int]) -> int:
     if not callable(fn):
         raise ValueError(f"{name}: fn: expected a function, got {type(fn).__name__}")
-    fn, arrays = count.with_options(fn, kwargs)
+    fn, arrays = count._with_options(fn, kwargs)
     chains = _chains(name, jax.make_jaxpr(fn)(*args, **arrays).jaxpr, weight)
     return int(max(chains.max(initial=0.0), 0.0))
 
@@ -90,7 +90,7 @@ def _chains(name: str, jaxpr: Any, weight: Callable[[Any], int]) -> np.ndarray:
     def row(var: Any) -> np.ndarray:
         return inside if isinstance(var, Literal) else rows.get(var, inside)
 
-    for eqn in count.equations(jaxpr):
+    for eqn in count._equations(jaxpr):
         before = np.stack([inside, *map(row, eqn.invars)])
         after = _then(_equation(name, eqn, weight), before)
         rows.update(zip(eqn.outvars, after, strict=True))

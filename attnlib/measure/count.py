@@ -57,7 +57,7 @@ def operations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Operations:
     """
     if not callable(fn):
         raise ValueError(f"count.operations: fn: expected a function, got {type(fn).__name__}")
-    fn, arrays = with_options(fn, kwargs)
+    fn, arrays = _with_options(fn, kwargs)
     return _count(jax.make_jaxpr(fn)(*args, **arrays).jaxpr)
 
 
@@ -232,7 +232,7 @@ def saved(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     """
     if not callable(fn):
         raise ValueError(f"count.saved: fn: expected a function, got {type(fn).__name__}")
-    fn, arrays = with_options(fn, kwargs)
+    fn, arrays = _with_options(fn, kwargs)
     residuals = jax.make_jaxpr(lambda a, options: jax.tree.leaves(jax.vjp(partial(fn, **options), *a)[1]))
     jaxpr = residuals(args, arrays).jaxpr
     depends = set(jaxpr.invars)
@@ -280,11 +280,11 @@ OWN_KERNELS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 def _lowered(name: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not callable(fn):
         raise ValueError(f"{name}: fn: expected a function, got {type(fn).__name__}")
-    fn, arrays = with_options(fn, kwargs)
+    fn, arrays = _with_options(fn, kwargs)
     return jax.jit(fn).lower(*args, **arrays)
 
 
-def with_options(fn: Callable[..., Any], options: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+def _with_options(fn: Callable[..., Any], options: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Return fn with those options that hold no array given to it, and the others as JAX can trace them.
 
     Of an option that holds both, a dict of weights and settings say, each leaf is treated as what it is.
@@ -321,10 +321,10 @@ STANDS_FOR_EXP = "exp_polynomial"
 
 
 def _count(jaxpr: Any) -> Operations:
-    return sum((_count_equation(eqn) for eqn in equations(jaxpr)), Operations())
+    return sum((_count_equation(eqn) for eqn in _equations(jaxpr)), Operations())
 
 
-def equations(jaxpr: Any) -> list[Any]:
+def _equations(jaxpr: Any) -> list[Any]:
     """Return the equations of a jaxpr, without callbacks whose results nobody reads: work of the host for its own."""
     read = {var for eqn in jaxpr.eqns for var in eqn.invars if isinstance(var, Var)}
     read |= {var for var in jaxpr.outvars if isinstance(var, Var)}
