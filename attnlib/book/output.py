@@ -15,7 +15,7 @@ import numpy as np
 
 
 def glue(name: str, value: object) -> None:
-    """Give a number the name by which sentences of the chapter show it: {glue:text}`name`.
+    """Give a number the name by which sentences of the chapter show it: `{glue:text}`.
 
     Where myst_nb is not installed, as in Colab, there are no such sentences and nothing happens.
 
