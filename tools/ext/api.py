@@ -98,7 +98,8 @@ def source_address(app: Sphinx, domain: str, found: dict[str, str]) -> str | Non
     """Where the repository shows the lines of an entry; None for what has none."""
     try:
         value: Any = reduce(getattr, found["fullname"].split("."), import_module(found["module"]))
-        value = inspect.unwrap(value.fget if isinstance(value, property) else value)
+        written: Any = value.fget if isinstance(value, property) else value
+        value = inspect.unwrap(written)
         file, (lines, first) = Path(inspect.getsourcefile(value) or ""), inspect.getsourcelines(value)
     except (AttributeError, ImportError, OSError, TypeError):
         return None
