@@ -46,11 +46,6 @@ def flags(function: str, **values: Any) -> None:
             raise ValueError(f"{function}: {name}: expected True or False, got {value!r}")
 
 
-def flag(function: str, name: str, value: Any) -> None:
-    """Raise unless the argument is a Python bool."""
-    flags(function, **{name: value})
-
-
 def divides(function: str, part_name: str, part: int, whole_name: str, whole: int) -> int:
     """Return whole // part, or raise when part does not divide whole."""
     if whole % part:

@@ -267,6 +267,6 @@ def test_dtypes_by_name_or_object():
 
 
 def test_an_unknown_accelerator_is_answered_with_the_known_ones():
-    with pytest.raises(KeyError, match="expected one of A100, H100, .*TPU v6e, got 'B200'"):
+    with pytest.raises(KeyError, match=r"expected one of A100, H100, .*TPU v6e, got 'B200'"):
         ACCELERATORS["B200"]
     assert "B200" not in ACCELERATORS

@@ -18,13 +18,13 @@ def flash_attention(
     n: Number,
     d_k: Number,
     *,
+    causal: bool = False,
+    window: int | None = None,
     m: Number | None = None,
     d_v: Number | None = None,
     h: Number = 1,
     h_kv: Number | None = None,
     batch: Number = 1,
-    causal: bool = False,
-    window: int | None = None,
     block_q: int | None = None,
     block_k: int | None = None,
     backward: bool = False,
@@ -39,13 +39,13 @@ def flash_attention(
     Args:
         n: queries.
         d_k: width of a head's queries and keys.
+        causal: whether later keys are hidden: blocks that hold no visible pair are skipped.
+        window: as in the kernel: blocks outside are skipped. Needs n and m to be integers or arrays.
         m: keys; n by default.
         d_v: width of a head's values; d_k by default.
         h: query heads.
         h_kv: key and value heads, a divisor of h; h by default.
         batch: sequences.
-        causal: whether later keys are hidden: blocks that hold no visible pair are skipped.
-        window: as in the kernel: blocks outside are skipped. Needs n and m to be integers or arrays.
         block_q: queries in every block; by default the two sizes that the kernel takes on CPU.
         block_k: keys in every block.
         backward: add the gradients with respect to q, k and v.

@@ -117,7 +117,7 @@ def linear_attention_step(
     return step_cost(name, sizes, _map(name, sizes, features), dtype)
 
 
-def chunk_size(features: Any, chunk: int | None = None) -> Any:
+def chunk_size(features: Number, chunk: int | None = None) -> Number:
     """Return the queries and keys in a chunk: the given number, or one whose features stay in a cache of a core."""
     if chunk is not None:
         return chunk
@@ -186,7 +186,7 @@ def kernel_cost(
     sums, row = features * (d_v + 1), features * wide
     q, k, v, o = (x * narrow for x in sizes.arrays)
 
-    def make(name: str, queries: Any, keys: Any, calls: Any) -> Step:
+    def make(name: str, queries: Number, keys: Number, calls: Number) -> Step:
         moved = (queries + keys) * d_k * narrow
         work = queries * made + keys * (made + weighted)
         return Step(name, 0, work, bytes_read=moved, bytes_written=(queries + keys) * row, calls=calls)
@@ -271,14 +271,14 @@ def kernel_cost(
     return replace(forward, steps=(*forward.steps, *more), live=forward.live + (g * n * d_k + m * (d_k + d_v)) * wide)
 
 
-def _triangles(rows: Any, chunk: Any) -> Any:
+def _triangles(rows: Number, chunk: Number) -> Number:
     """Pairs in the squares on the diagonal: the part of a square above it is computed, too."""
     if symbolic(rows):
         return rows * chunk
     return rows // chunk * chunk**2 + (rows % chunk) ** 2
 
 
-def _ends(rows: Any, chunk: Any) -> Any:
+def _ends(rows: Number, chunk: Number) -> Number:
     """Keys of a last chunk outside the loop: they are nobody's past, and not summed."""
     if symbolic(rows):
         return 0

@@ -90,7 +90,7 @@ def gru(
     Args:
         n: positions.
         d: width of the input.
-        d_h: width of the state; d by default.
+        d_h: width of the state, of each gate and of the candidate; d by default.
         batch: sequences.
         backward: add the gradients with respect to x and the parameters.
         dtype: of x and the output; the state is float32 at least.
@@ -126,10 +126,10 @@ def lstm(
     Args:
         n: positions.
         d: width of the input.
-        d_h: width of the state; d by default.
+        d_h: width of h, of c and of each gate; d by default.
         batch: sequences.
         backward: add the gradients with respect to x and the parameters.
-        dtype: of x and the output; the state is float32 at least.
+        dtype: of x and the output; h and c are float32 at least.
 
     Returns:
         A `Cost` with the steps "input", "recurrence" and "state".

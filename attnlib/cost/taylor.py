@@ -22,12 +22,12 @@ def taylor_attention(
     d_k: Number,
     *,
     order: int = 2,
+    causal: bool = False,
     m: Number | None = None,
     d_v: Number | None = None,
     h: Number = 1,
     h_kv: Number | None = None,
     batch: Number = 1,
-    causal: bool = False,
     backward: bool = False,
     chunk: int | None = None,
     dtype: Any = "float32",
@@ -40,13 +40,13 @@ def taylor_attention(
         n: queries.
         d_k: width of a head's queries and keys.
         order: p ≥ 0.
+        causal: whether later keys are hidden.
         m: keys; n by default.
         d_v: width of a head's values; d_k by default.
         h: query heads.
         h_kv: key and value heads, a divisor of h; h by default. The sums are taken once for each, unless a mask
             differs between the heads of a group.
         batch: sequences.
-        causal: whether later keys are hidden.
         backward: add the gradients with respect to q, k and v.
         chunk: as in the kernel.
         dtype: of q, k, v and the output; features and sums are float32 at least.
@@ -94,7 +94,7 @@ def taylor_attention_step(
         dtype: of q, k, v and the output; the state is float32 at least.
 
     Returns:
-        A `Cost`; `live` is the state, to the byte: D(d_v + 1) numbers for each key and value head.
+        A `Cost`; `live` is the state, to the byte: `taylor_state` numbers for each key and value head.
 
     Raises:
         ValueError: as `taylor_attention`.

@@ -12,10 +12,6 @@ from attnlib.hardness.cnf import CNF as CNF
 from attnlib.hardness.cnf import brute_force as brute_force
 from attnlib.hardness.cnf import every_assignment as every_assignment
 from attnlib.hardness.cnf import falsified as falsified
-from attnlib.hardness.cnf import parity as parity
-from attnlib.hardness.cnf import pigeonhole as pigeonhole
-from attnlib.hardness.cnf import planted_ksat as planted_ksat
-from attnlib.hardness.cnf import random_ksat as random_ksat
 from attnlib.hardness.cnf import read_dimacs as read_dimacs
 from attnlib.hardness.cnf import write_dimacs as write_dimacs
 from attnlib.hardness.decision import Decision as Decision
@@ -23,6 +19,10 @@ from attnlib.hardness.decision import decide as decide
 from attnlib.hardness.decision import find_witness as find_witness
 from attnlib.hardness.decision import memory_needed as memory_needed
 from attnlib.hardness.decision import row_outputs as row_outputs
+from attnlib.hardness.families import parity as parity
+from attnlib.hardness.families import pigeonhole as pigeonhole
+from attnlib.hardness.families import planted_ksat as planted_ksat
+from attnlib.hardness.families import random_ksat as random_ksat
 from attnlib.hardness.gadget import Gadget as Gadget
 from attnlib.hardness.gadget import causal_gadget as causal_gadget
 from attnlib.hardness.gadget import dummy_gadget as dummy_gadget

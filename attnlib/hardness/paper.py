@@ -14,7 +14,7 @@ from decimal import Context, Decimal, localcontext
 import numpy as np
 from jaxtyping import Float
 
-from attnlib.hardness.cnf import _whole
+from attnlib import _check
 from attnlib.hardness.temperature import _number
 from attnlib.hardness.vectors import A, B, _vectors, bhfp_to_bhcp, ov_to_bhfp, ov_to_tvpp
 
@@ -157,7 +157,7 @@ def paper_bits(n: int, m: int) -> float:
         >>> [round(paper_bits(2 ** (v // 2), m)) for v, m in ((4, 17), (10, 43), (20, 85))]
         [817, 5421, 21442]
     """
-    _whole("paper_bits", 1, n=n, m=m)
+    _check.positive_int("paper_bits", n=n, m=m)
     return (math.log(n) + 2 * m) * (m - 1) / math.log(2)
 
 
@@ -187,7 +187,7 @@ def window_coverage(n: int, window: int, reach: int) -> float:
         (0.5, 1.0)
     """
     name = "window_coverage"
-    _whole(name, 1, n=n, window=window, reach=reach)
+    _check.positive_int(name, n=n, window=window, reach=reach)
     vectors = math.isqrt(n * window)
     if vectors**2 != n * window or vectors % window:
         raise ValueError(f"{name}: n: expected √(n·window) to be a multiple of window = {window}, got n = {n}")

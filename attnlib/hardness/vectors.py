@@ -260,15 +260,15 @@ def closest_pair(a: A, b: B, t2: int) -> tuple[int, int] | None:
     """Find the first pair with |a_i − b_j|² < t² by comparing all: the bichromatic Hamming closest pair.
 
     Args:
-        a: 0/1 vectors, uint8 (n_a, d).
-        b: 0/1 vectors, uint8 (n_b, d).
+        a: as in `furthest_pair`.
+        b: as in `furthest_pair`.
         t2: the squared threshold.
 
     Returns:
         (i, j) with the least i, then the least j, or None.
 
     Raises:
-        ValueError: not uint8 arrays of zeros and ones, or of different dimensions; t2 not an integer of at least 0.
+        ValueError: as `furthest_pair`.
 
     Cost: 2·n_a·n_b·d FLOPs.
 

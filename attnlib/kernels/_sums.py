@@ -159,7 +159,13 @@ def _gather(x: Array, index: tuple[int, ...], like: Array) -> Array:
 
 
 def _each_head(fn: Callable[..., Any], index: Any, args: Any, own: Any) -> Any:
-    """Run fn(args, where, own of the head): one head after the other on CPU, whose caches hold one; else at once."""
+    """Run fn(args, where, own of the head): one head after the other on CPU, whose caches hold one; else at once.
+
+    Heads are numbers here and not leading axes, as in `flash`: fn reads its chunks from the whole arrays, at
+    where = (index in q, in k, in v, in mask), so that a head which shares its keys, or resumes from sums, is like any
+    other and nothing of length n is copied. `own` has a first axis of heads. Results are stacked, and `_gather` adds
+    the gradients of what heads share.
+    """
     where = jnp.asarray(index, jnp.int32).T  # (heads, 4)
     heads = len(where)
 
@@ -269,8 +275,15 @@ def _add(s: Array, z: Array, x: Array, v: Array, ill: Array) -> tuple[Array, Arr
 def _backward(plan: Plan, args: Any, where: Array, own: Any) -> Any:
     """Return the gradients of q, k, v, the first sums and the consts of one head.
 
-    With y = do/den and c = do·o/den, a weight a_ij has the gradient y_i·v_j − c_i. Sums of keys and values run
-    forward for dq; sums of queries and y run backward for dk and dv.
+    With y = do/den and c = do·o/den, a weight a_ij has the gradient y_i·v_j − c_i: o_i = Σ_j a_ij v_j / den_i, and
+    den_i = Σ_j a_ij. As a_ij = x_i·x_j is a product of features, with s = Σ_j x_j v_jᵀ and z = Σ_j x_j over the keys
+    that i sees
+
+        dx_i = s y_i − z c_i,   dx_j = ds v_j + dz,   dv_j = dsᵀ x_j,   ds = Σ_i x_i y_iᵀ,   dz = −Σ_i x_i c_i
+
+    over the queries that see j. So the sums of keys grow once more, forward, and give dq; those of queries grow
+    backward, from the last chunk on, and give dk and dv. Without `causal` everyone sees everyone: s and z are those
+    that the forward pass kept, ds and dz are complete once all queries have passed. From dx to dq and dk: `jax.vjp`.
     """
     head = Head(plan, args, where)
     o, den, do, sums, dsums = own
@@ -290,6 +303,8 @@ def _backward(plan: Plan, args: Any, where: Array, own: Any) -> Any:
 
     def forward(carry: Any, start: Array, size: int, last: bool) -> Any:
         """Gradients of queries, and of what meets on the diagonal."""
+        # (s, z): keys before this chunk. back: (ds, dz, NaN if any query so far is bad), which grows here only when
+        # every query sees every key.
         (s, z), dq, dk, dv, dconsts, back = carry
         q, y, c, ill = rows(start, size)
         x, pull = jax.vjp(kernel.query, q, *consts)
@@ -299,6 +314,7 @@ def _backward(plan: Plan, args: Any, where: Array, own: Any) -> Any:
             k, v, seen, ill_k = head.keys(start + before, size)
             a, pull = jax.vjp(kernel.pairs, q, k, *consts)
             see = head.visible(size, seen)
+            # A bad query was replaced by ones and zeros; its NaN goes to the keys that it sees, and to no other.
             poison = jnp.where(ill, jnp.nan, 0).astype(dtype)[:, None]
             da = jnp.where(see, _dot(y, v, 1, 1) - c[:, None] + poison, 0)
             dq_j, dk_j, *more = pull(da)
@@ -330,11 +346,12 @@ def _backward(plan: Plan, args: Any, where: Array, own: Any) -> Any:
             dx, dv_j = jnp.where(seen[None], dx, 0), jnp.where(seen[:, None], dv_j, 0)
         dk_j, *more = pull(dx)
         dk_j = dk_j + poison
+        # Hidden keys once more: `poison` went to all.
         if seen is not None:
             dk_j = jnp.where(seen[:, None], dk_j, 0)
         dk_j, dv_j = dk_j + _rows(dk[None], 0, start_k, size), dv_j + _rows(dv[None], 0, start_k, size)
         dconsts = [a + b for a, b in zip(dconsts, more, strict=True)]
-        if triangle:
+        if triangle:  # only now: earlier keys see the queries of this chunk, its own have met them on the diagonal
             q, y, c, ill = rows(start, size)
             back = later(back, kernel.query(q, *consts), y, c, ill)
         return _put(dk, dk_j, start_k), _put(dv, dv_j, start_k), dconsts, back
@@ -356,6 +373,7 @@ def _backward(plan: Plan, args: Any, where: Array, own: Any) -> Any:
     if plan.causal:
         carry = plan.sweep(partial(backward, triangle=True), carry, length, reverse=True)
     dk, dv, dconsts, back = plan.sweep(partial(backward, triangle=False), carry, before, reverse=True)
+    # What is left in `back` is the gradient of the sums that the head began with.
     first = args[-1] if args[-1] is not None else sums
     return dq, dk, dv, tuple((x + back[2]).astype(y.dtype) for x, y in zip(back[:2], first, strict=True)), dconsts
 

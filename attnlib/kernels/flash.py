@@ -287,16 +287,20 @@ def _each_head(
     add = [i < sums and not own[i] for i in range(len(args))]
 
     def run(xs: list[Array]) -> tuple[Array, ...]:
+        # What is mapped over arrives as `xs`, in order; what is shared or absent is filled in where it belongs.
         it = iter(xs)
         heads = (next(it) if mine else None if x is None else x[0] for x, mine in zip(args, own, strict=True))
         return _each_head(fn, lead[1:], tuple(heads), sums)
 
+    # Only what has this axis goes through the map. Repeating the rest along it would copy it for every head.
     mapped = [x for x, mine in zip(args, own, strict=True) if mine]
     if lead[0] == 1:
         return tuple(x[None] for x in run([]))
     if jax.default_backend() != "cpu":
         return tuple(x.sum(0, keepdims=True) if a else x for x, a in zip(jax.vmap(run)(mapped), add, strict=False))
 
+    # The carry of the scan is what heads share (the gradient of keys under many query heads), added up as they come:
+    # stacked first, it would take the memory of one copy for each head.
     def step(total: list[Array], xs: list[Array]) -> tuple[list[Array], list[Array]]:
         out, old = run(xs), iter(total)
         return [next(old) + x for x, a in zip(out, add, strict=False) if a], [

@@ -75,6 +75,7 @@ def product(fast: FastMemory, a: Matrix, b: Matrix) -> Matrix:
     out = np.zeros((rows, columns))
     if stays == "right":  # the transposed product with rows of its left factor
         a, b, out, x = b.T, a.T, out.T, y
+    # A block of rows of the left factor stays while the columns of the right one pass, each read once a block.
     if stays != "result":
         for i in cut(len(a), x):
             left = fast.load(a[i])

@@ -139,6 +139,8 @@ def tiled(
     rows, columns = list(cut(n, blocks[0])), list(cut(m, blocks[1]))
     last = {i: max((j for j, b in enumerate(columns) if seen[a, b].any()), default=-1) for i, a in enumerate(rows)}
     first = {i: min((j for j, b in enumerate(columns) if seen[a, b].any()), default=-1) for i, a in enumerate(rows)}
+    # Queries outside: their sums stay until every key has passed, and are divided and stored once. Keys outside: the
+    # sums of each block of queries come back for every block of keys, unfinished, until the last one that it sees.
     if outer == "queries":
         for i, a in enumerate(rows):
             q_i = fast.load(q[a]) if last[i] >= 0 else fast.new(0)
@@ -198,6 +200,8 @@ def _tiled_backward(
     per_query, per_key = (q, do, stats, delta), (k, v)
     d_query, d_key = (np.zeros_like(q),), (np.zeros_like(k), np.zeros_like(v))
     rows, columns = list(cut(len(q), blocks[0])), list(cut(len(k), blocks[1]))
+    # Both orders are one loop: `stay` is what is loaded once a turn and keeps its gradient beside it, `pass_by` comes
+    # and goes with its unfinished gradient, which is new the first time (`started`) and loaded afterwards.
     queries_stay = outer == "queries"
     stay, pass_by = ((per_query, d_query, rows), (per_key, d_key, columns))[:: 1 if queries_stay else -1]
     started = set()

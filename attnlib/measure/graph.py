@@ -61,7 +61,7 @@ def path_length(reads: Reads | Bool[np.ndarray, "n n"], n: int, *, causal: bool 
     """
     name = "graph.path_length"
     _check.positive_int(name, n=n)
-    _check.flag(name, "causal", causal)
+    _check.flags(name, causal=causal)
     if not callable(reads):
         matrix = np.asarray(reads)
         if matrix.shape != (n, n) or matrix.dtype != np.bool_:
@@ -144,8 +144,8 @@ def convolution(k: int, *, causal: bool = False, dilated: bool = False) -> Reads
     """
     name = "graph.convolution"
     _check.positive_int(name, k=k)
-    _check.flag(name, "causal", causal)
-    _check.flag(name, "dilated", dilated)
+    _check.flags(name, causal=causal)
+    _check.flags(name, dilated=dilated)
     if not causal and k % 2 == 0:
         raise ValueError(f"{name}: k: expected an odd width unless causal, got {k}")
 
@@ -173,7 +173,7 @@ def restricted(r: int, *, causal: bool = False) -> Reads:
         ([8, 9, 10, 11, 12], [7, 8, 9, 10])
     """
     _check.positive_int("graph.restricted", r=r)
-    _check.flag("graph.restricted", "causal", causal)
+    _check.flags("graph.restricted", causal=causal)
     return lambda layer, i: range(i - r + 1, i + 1) if causal else range(i - r // 2, i + r // 2 + 1)
 
 
