@@ -1,4 +1,4 @@
-"""Attention and the multi-head layer beyond the contract: outside oracles, values by hand, every bad argument."""
+"""Attention beyond the contract: outside oracles, values by hand, every bad argument."""
 
 import jax
 import jax.numpy as jnp

@@ -172,9 +172,8 @@ def _token(found: re.Match[str]) -> str:
         case "braced":
             return f"_{{{tex(text)}}}"
         case "index":  # letters of an index stand side by side; three of them are a name
-            return "_{%s}" % ",".join(
-                rf"\mathrm{{{p}}}" if re.match("[a-z]{3}", p) else _letters(p) for p in text.split("_")
-            )
+            parts = (rf"\mathrm{{{p}}}" if re.match("[a-z]{3}", p) else _letters(p) for p in text.split("_"))
+            return f"_{{{','.join(parts)}}}"
         case "root" | "name":
             return rf"\sqrt{{{tex(text)}}}"
         case "mark":
@@ -182,11 +181,11 @@ def _token(found: re.Match[str]) -> str:
         case "function":
             return rf"\{text} "
         case "code":
-            return r"\mathrm{%s}" % text.replace("_", r"\_")
+            return r"\mathrm{" + text.replace("_", r"\_") + "}"
         case "words":
             return rf"\text{{{text}}}"
         case "raised":
-            return "^{%s}" % "".join(RAISED[x] for x in text)
+            return f"^{{{''.join(RAISED[x] for x in text)}}}"
         case "symbol":
             return SYMBOLS[text]
     return text

@@ -1,7 +1,7 @@
 """Every public name of the library, found and never listed: what the API page and the map show.
 
-A name is public that `attnlib/__init__.pyi` or the `__init__.py` of a public package exports (`from … import x as x`),
-and in any other public module every function and class without an underscore, and every constant with a docstring.
+A name is public that `attnlib/__init__.pyi` or the `__init__.py` of a public package exports (`import x as x`), and
+in any other public module every function and class without an underscore, and every constant with a docstring.
 A module of a package from which the package exports nothing is public itself: `attnlib.book.plot`. So is whatever
 the registry names, wherever it lives.
 """
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,8 +104,9 @@ def map_rows() -> tuple[list[Row], list[Row]]:
         return Place(public[id(function)], f"{function.__module__.replace('.', '/')}.py")
 
     def row(entry: Any) -> Row:
-        here = map(place, (entry.definition, entry.fn, entry.cost))
-        return Row(entry.title, f"chapters/{entry.chapter}", *here, f"tests/test_{entry.stem}.py")
+        definition, kernel, cost = map(place, (entry.definition, entry.fn, entry.cost))
+        chapter, test = f"chapters/{entry.chapter}", f"tests/test_{entry.stem}.py"
+        return Row(entry.title, chapter, definition, kernel, cost, test)
 
     return [row(entry) for entry in registry.MECHANISMS], [row(entry) for entry in registry.LAYERS]
 
@@ -131,7 +133,8 @@ def _with_parts(path: str, module: ModuleType) -> Iterator[tuple[str, ModuleType
 
 
 def _of_registry() -> Iterator[Any]:
-    for entry in (*registry.MECHANISMS, *registry.LAYERS):
+    entries: list[registry.Mechanism | registry.Layer] = [*registry.MECHANISMS, *registry.LAYERS]
+    for entry in entries:
         yield from map(unwrapped, (entry.fn, entry.cost, entry.definition))
     yield from (unwrapped(layer.draw) for layer in registry.LAYERS)
 
@@ -158,7 +161,7 @@ def _constants(module: ModuleType) -> dict[str, str]:
     """`name: docstring` of every assignment that a string follows."""
     body = _tree(module).body
     found = {}
-    for statement, after in zip(body, body[1:], strict=False):
+    for statement, after in pairwise(body):
         match statement, after:
             case (
                 ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)),

@@ -18,7 +18,7 @@ from attnlib.cost.algebra import symbolic
 
 
 def glue(name: str, value: object) -> None:
-    """Give a number the name by which sentences of the chapter show it: {glue:text}`name`.
+    """Give a number the name by which sentences of the chapter show it: `{glue:text}`.
 
     Where myst_nb is not installed, as in Colab, there are no such sentences and nothing happens.
 

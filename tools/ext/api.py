@@ -11,12 +11,14 @@ import re
 from functools import cache, reduce
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.domains.python import PythonDomain
+from sphinx.environment import BuildEnvironment
 from sphinx.ext.intersphinx import InventoryAdapter
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
@@ -40,7 +42,7 @@ class ApiDirective(SphinxDirective):
     """``{api}``: a section for each public module, an entry for each of its names."""
 
     def run(self) -> list[nodes.Node]:
-        """Write the entries and let MyST and autodoc read them; a name without a docstring or an entry is an error."""
+        """Write the entries and let MyST and autodoc read them; a name without docstring or entry is an error."""
         from tools import names
 
         text = []
@@ -48,7 +50,7 @@ class ApiDirective(SphinxDirective):
             text += [f"## {room.path}", "", "```{eval-rst}", *_module(room), "```", ""]
         box = nodes.Element()
         self.state.nested_parse(StringList(text), self.content_offset, box, match_titles=True)
-        made = self.env.get_domain("py").objects
+        made = _entries(self.env)
         for room in names.rooms():
             for name in room.names:
                 if not names.documentation(room, name):
@@ -95,8 +97,9 @@ def _skip_fields(app: Sphinx, what: str, name: str, value: Any, skip: bool, opti
 def source_address(app: Sphinx, domain: str, found: dict[str, str]) -> str | None:
     """Where the repository shows the lines of an entry; None for what has none."""
     try:
-        value = reduce(getattr, found["fullname"].split("."), import_module(found["module"]))
-        value = inspect.unwrap(value.fget if isinstance(value, property) else value)
+        value: Any = reduce(getattr, found["fullname"].split("."), import_module(found["module"]))
+        written: Any = value.fget if isinstance(value, property) else value
+        value = inspect.unwrap(written)
         file, (lines, first) = Path(inspect.getsourcefile(value) or ""), inspect.getsourcelines(value)
     except (AttributeError, ImportError, OSError, TypeError):
         return None
@@ -130,7 +133,7 @@ class CodeLinks(SphinxPostTransform):
 
     def _link(self, name: str, code: nodes.literal, module: str, own: str) -> tuple[nodes.reference | None, str]:
         """A link around the code and what it leads to; none when the name is that of the entry itself."""
-        objects = self.env.get_domain("py").objects
+        objects = _entries(self.env)
         for full in (f"{module}.{name}" if module else name, name, f"attnlib.{name}"):
             if full in objects:
                 to = objects[full]
@@ -143,6 +146,11 @@ class CodeLinks(SphinxPostTransform):
                 message = "api: %s is in none of the inventories in tools/ext/inventory"
                 logger.error(message, name, location=self.env.docname, type="api")
         return None, ""
+
+
+def _entries(env: BuildEnvironment) -> Any:
+    """`attnlib.cost.Cost: where its entry is`, … of the pages read so far."""
+    return cast(PythonDomain, env.get_domain("py")).objects
 
 
 def _ancestors(node: nodes.Node) -> Any:
