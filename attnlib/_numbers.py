@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 RAISED = str.maketrans("0123456789-.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻·")
-BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+BINARY = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def superscript(power: str) -> str:
@@ -29,14 +29,15 @@ def three_digits(x: float | int, group: str = "") -> str:
     return f"{x:{group}.{places}f}"
 
 
-def binary(x: float | int) -> str:
-    """Write a number of bytes with a binary unit and at most three significant digits.
+def binary(x: float | int, byte: str = "B") -> str:
+    """Write a number of bytes with a binary unit and at most three significant digits; `byte`: the smallest unit.
 
     Example:
         >>> binary(512), binary(1536), binary(1023.6), binary(3 * 2**30)
         ('512 B', '1.5 KiB', '1 KiB', '3 GiB')
     """
     sign, x = "-" if x < 0 else "", abs(x)
-    power = sum(x >= 1023.5 * 1024**i for i in range(len(BYTES) - 1))
-    scaled = x / 1024**power
-    return f"{sign}{scaled:.0f} {BYTES[power]}" if scaled >= 100 else f"{sign}{scaled:.3g} {BYTES[power]}"
+    units = (byte, *BINARY)
+    power = sum(x >= 1023.5 * 1024**i for i in range(len(BINARY)))
+    scaled, unit = x / 1024**power, units[power]
+    return f"{sign}{scaled:.0f} {unit}" if scaled >= 100 else f"{sign}{scaled:.3g} {unit}"

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from attnlib import cost, registry
+from attnlib._numbers import binary
 
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")
-BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 HEADS = ("mechanism", "exact", "FLOPs", "live", "state", "path", "time", "waits for")
 
 
@@ -133,9 +133,9 @@ def _table(options: argparse.Namespace) -> str:
             (
                 row["mechanism"].removesuffix("_attention") + given,
                 "yes" if row["exact"] else "no",
-                _scaled(row["flops"], 1000, PREFIXES),
-                _scaled(row["live"], 1024, BINARY),
-                _scaled(row["state"], 1024, BINARY),
+                _scaled(row["flops"]),
+                binary(row["live"]),
+                binary(row["state"]),
                 str(row["path"]),
                 _seconds(row["seconds"]),
                 str(row["bound"]),
@@ -188,12 +188,12 @@ def _plain(value: Any) -> Any:
     return value.item()
 
 
-def _scaled(value: float | int, base: int, units: tuple[str, ...]) -> str:
-    """Return a number with the largest unit that leaves it at least 1."""
+def _scaled(value: float | int) -> str:
+    """Return a number with the largest prefix that leaves it at least 1."""
     power = 0
-    while value >= 1000 and power < len(units) - 1:
-        value, power = value / base, power + 1
-    return f"{value:.3g} {units[power]}".rstrip()
+    while value >= 1000 and power < len(PREFIXES) - 1:
+        value, power = value / 1000, power + 1
+    return f"{value:.3g} {PREFIXES[power]}".rstrip()
 
 
 def _seconds(value: float | int) -> str:

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from attnlib import registry
+from attnlib._numbers import binary
 from attnlib.hardness.cnf import CNF, read_dimacs
 from attnlib.hardness.decision import Decision, decide, memory_needed
 from attnlib.hardness.vectors import LARGEST
@@ -156,10 +157,7 @@ def _gib(text: str) -> int:
 
 
 def _bytes(count: int) -> str:
-    if count >= 1 << 60:
-        return f"2^{count.bit_length() - 1} bytes"
-    power = max(0, min(4, (count.bit_length() - 1) // 10))
-    return f"{count / 1024**power:.3g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+    return f"2^{count.bit_length() - 1} bytes" if count >= 1 << 60 else binary(count, "bytes")
 
 
 def _comment(text: str) -> None:
