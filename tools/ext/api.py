@@ -74,7 +74,7 @@ def _module(room: Any) -> list[str]:
         root, _, rest = f"{room.path}.{name}".partition(".")
         if inspect.isclass(value):
             lines += [f".. autoclass:: {root}::{rest}", "   :members:", ""]
-        elif callable(value):
+        elif inspect.isfunction(value):
             lines += [f".. autofunction:: {root}::{rest}", ""]
         else:
             text = to_rst(names.documentation(room, name))
