@@ -109,7 +109,7 @@ def matmul_flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
 def with_backward(fn: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     """Return the program that computes fn and its gradients: what `backward=True` of a cost model counts.
 
-    run(do, *args) = (fn(*args), dx for every x of args),   dx = ∂⟨do, fn⟩/∂x
+    run(do, x) = (fn(x), dx),   dx = ∂⟨do, fn(x)⟩/∂x
 
     Args:
         fn: a differentiable function of arrays, or of trees of them.

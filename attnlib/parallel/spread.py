@@ -58,8 +58,8 @@ def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) 
         ValueError: fn cannot be called; devices are none, not devices, repeated, or of different kinds. At the call:
             leading axes that D devices cannot share evenly (the message says how many could: nothing is padded and no
             device is left out unasked), an option that is neither array nor hashable, what `fn` refuses. Where a
-            mesh is set: other devices than its own, axes of it that do not divide the leading axes; with JAX before
-            `jax.sharding.get_mesh`, axes of type Explicit that a `jax.shard_map` over others has left.
+            mesh is set: other devices than its own, axes of it that do not divide the leading axes; with a JAX
+            that cannot be asked for its mesh, axes of type Explicit that a `jax.shard_map` over others has left.
 
     Cost: forward, no communication, if the arguments are where they are needed; from elsewhere they are copied once
         per call. The result is left spread (`out.sharding`), so that what follows, and `jax.device_put(q,
