@@ -8,7 +8,7 @@ VERSIONS = 3.14 3.13 3.12 3.11
 JOBS ?= 2# test processes
 KEEP_GOING ?=# make book KEEP_GOING=1: a chapter that fails becomes a page that says so
 PORT ?= 8000# where `make serve` listens; 0 takes any free port
-SUITE ?= exact# what `make bench` times: a file of attnlib/book/data/
+SUITE ?= exact# what `make bench` times, into a file of this machine in attnlib/book/data/
 BENCH ?=# further arguments of benchmarks/run.py or table.py
 PIP = bin/python -m pip --disable-pip-version-check --quiet install
 

@@ -404,11 +404,17 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", choices=("forward", "forward and backward"), help="only this pass")
     parser.add_argument("--mask", choices=("full", "causal"), help="only this mask")
     parser.add_argument("--rounds", type=int, default=7, help="at least 3")
+    parser.add_argument(
+        "--machine", help="what to call this machine in the file's name, if its processor is not enough"
+    )
     parser.add_argument("--out", type=Path, help="result file; groups that it has already are replaced")
     options = parser.parse_args(argv)
     options.n = options.n or ([256, 512] if options.quick else list(SUITES[options.suite].lengths))
-    folder = ROOT / ("_build/benchmarks" if options.quick else "attnlib/data")
-    options.out = options.out or folder / f"{options.suite}.json"
+    from attnlib import clock
+    from attnlib.book import results
+
+    folder = ROOT / ("_build/benchmarks" if options.quick else "attnlib/book/data")
+    options.out = options.out or folder / results.file_name(options.suite, options.machine or clock.machine())
     if options.rounds < 3:
         parser.error(f"--rounds: expected at least 3, got {options.rounds}")
     if min(options.n) < 1:
@@ -447,10 +453,15 @@ def main(argv: list[str] | None = None) -> None:
     done: dict[tuple[str, str, int], dict[str, Any]] = {}
     if options.out.exists():
         old = json.loads(options.out.read_text(encoding="utf-8"))
+        if results.described(old["machine"]) != results.described(head["machine"]):
+            raise SystemExit(
+                f"benchmarks/run.py: {options.out.name} is of another machine, {old['machine']}: "
+                "give this one a file of its own with --machine"
+            )
         if {key: old.get(key) for key in head} == head:
             done = {(g["work"], g["mask"], g["n"]): g for g in old["groups"]}
         else:
-            print("the file is of another machine or other versions: it is replaced", file=sys.stderr)
+            print("the file is of other versions: it is replaced", file=sys.stderr)
     for work, mask, n, chosen in groups(suite, options.n):
         if options.work in (None, work) and options.mask in (None, mask):
             print(f"{work}, {mask}, n = {n} …", file=sys.stderr, flush=True)
@@ -472,7 +483,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"not run: {group.work}, n = {group.n}, {program}: {reason}")
     for group in disturbed(found.groups):
         print(f"the machine was not quiet, run again: {group.work}, {group.mask}, n = {group.n}")
-    picture = ROOT / "_build" / "benchmarks" / f"{options.suite}.png"
+    picture = ROOT / "_build" / "benchmarks" / f"{options.out.stem}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     results.figure(found).savefig(picture.with_name(picture.name + ".new"), format="png")
     picture.with_name(picture.name + ".new").replace(picture)

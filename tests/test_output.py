@@ -188,3 +188,27 @@ def test_mathml_keeps_the_formula_for_readers_without_it():
     page = Html(book.mathml(8 * n * d**2 + 4 * n**2 * d))
     assert dict(page.tags)["math"]["alttext"] == sympy.latex(8 * n * d**2 + 4 * n**2 * d)
     assert [w for w in page.words if w.isalnum()].count("n") == 2
+
+
+def test_a_sentence_is_glued_and_printed(glued, capsys):
+    book.say("said-x-y", "The smaller one is 2.0 times as fast.")
+    assert glued == {"said-x-y": ("The smaller one is 2.0 times as fast.", False)}
+    assert capsys.readouterr().out == "The smaller one is 2.0 times as fast.\n"
+
+
+def test_a_sentence_is_printed_without_the_book(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "myst_nb", None)
+    book.say("said-x-y", "So it is. " * 20)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 88
+
+
+@pytest.mark.parametrize("name", ["", "x", "measured-x"])
+def test_a_sentence_has_a_name_of_its_own_kind(name):
+    with pytest.raises(ValueError, match=r"book.say: name: expected a key that begins with 'said-', got"):
+        book.say(name, "So it is.")
+
+
+@pytest.mark.parametrize("words", ["", "  ", "two\nlines", "`code`", "$n$", "{glue:text}", "a\\b"])
+def test_a_sentence_is_one_line_of_plain_text(words):
+    with pytest.raises(ValueError, match=r"book.say: words: expected one line of plain text, got"):
+        book.say("said-x", words)

@@ -90,7 +90,7 @@ def test_tables_and_figure():
 
 @pytest.mark.parametrize("suite", ["exact", "linear"])
 def test_no_point_of_a_published_figure_is_cut_off(suite):
-    for ax in results.figure(results.load(suite)).axes:
+    for ax in (ax for found in results.load(suite) for ax in results.figure(found).axes):
         low, high = ax.get_ylim()
         assert low <= ax.dataLim.y0
         assert ax.dataLim.y1 <= high
@@ -228,19 +228,63 @@ def test_writing_keeps_what_was_there_until_it_is_whole(tmp_path):
 def test_what_is_published():
     """Every suite has its results; they are complete, and name no host, no path and no person."""
     for suite, asked in run.SUITES.items():
-        found = results.load(suite)
-        text = (ROOT / "attnlib" / "data" / f"{suite}.json").read_text()
-        assert not any(s in text for s in ("/", "\\", "http"))
-        assert {"jax", "torch"} <= set(found.versions)
-        wanted = {(w, m, n) for w, m, n, _ in run.groups(asked, asked.lengths)}
-        there = {(g.work, g.mask, g.n) for g in found.groups}
-        assert there == wanted if suite == "exact" else there == {group for group in wanted if group[0] == "forward"}
-        for g in found.groups:
-            assert f"{asked.programs[0].name}, {g.mask}" in g.seconds
-            assert all(len(s) >= 3 for s in g.seconds.values())
-        assert not run.disturbed(found.groups)
-        assert results.table(found).rows
-        assert results.own(found).rows
+        for path in (ROOT / "attnlib" / "book" / "data").glob(f"{suite}-*.json"):
+            assert not any(s in path.read_text() for s in ("/", "\\", "http"))
+        for found in results.load(suite):
+            assert found.suite == suite
+            assert {"jax", "torch"} <= set(found.versions)
+            wanted = {(w, m, n) for w, m, n, _ in run.groups(asked, asked.lengths)}
+            there = {(g.work, g.mask, g.n) for g in found.groups}
+            assert (
+                there == wanted if suite == "exact" else there == {group for group in wanted if group[0] == "forward"}
+            )
+            for g in found.groups:
+                assert f"{asked.programs[0].name}, {g.mask}" in g.seconds
+                assert all(len(s) >= 3 for s in g.seconds.values())
+            assert not run.disturbed(found.groups)
+            assert results.table(found).rows
+            assert results.own(found).rows
+            assert len(results.shares(found)) == len(found.groups)
+
+
+def test_every_machine_has_a_file_of_its_own(tmp_path, monkeypatch):
+    """Two files of one suite are both read, each under its machine, in the order of their names."""
+    (tmp_path / "data").mkdir()
+    for machine in ("Machine B, 2 cores, jax 1", "Machine A, 2 cores, jax 1"):
+        data = {**vars(EXAMPLE), "machine": machine, "groups": [vars(g) for g in EXAMPLE.groups]}
+        (tmp_path / "data" / results.file_name("exact", machine)).write_text(json.dumps(data))
+    monkeypatch.setattr(results, "files", lambda package: tmp_path)
+    assert [one.machine[:9] for one in results.load("exact")] == ["Machine A", "Machine B"]
+    assert results.forward(results.load("exact")[0], "full") == {
+        "torch SDPA": {4096: 2.0},
+        "jax.nn": {4096: 6.5},
+    }
+    with pytest.raises(ValueError, match=r"suite: expected one of \['exact'\], got 'linear'"):
+        results.load("linear")
+
+
+def test_a_file_of_another_machine_is_not_written_over(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"machine": "Abacus, 10 beads, jax 0", "groups": []}))
+    with pytest.raises(
+        SystemExit, match=r"x.json is of another machine, Abacus, 10 beads, jax 0: give this one .* --machine"
+    ):
+        run.main(["--quick", "--out", str(path)])
+    assert json.loads(path.read_text())["groups"] == []
+
+
+def test_a_machine_can_be_named(monkeypatch):
+    assert run.arguments(["--machine", "Lab 3"]).out.name == "exact-lab-3.json"
+    monkeypatch.setattr("attnlib.clock.machine", lambda: "AMD EPYC, 2 cores, jax 1 on cpu, Python 3")
+    assert run.arguments(["linear"]).out == ROOT / "attnlib" / "book" / "data" / "linear-amd-epyc-2-cores.json"
+    assert run.arguments(["--quick"]).out.parent == ROOT / "_build" / "benchmarks"
+
+
+def test_reports_are_of_the_books_own_programs():
+    for report in results.REPORTS:
+        names = {p.name for p in run.SUITES[report.suite].programs}
+        assert set(report.ratios) <= names
+        assert report.n in run.SUITES[report.suite].lengths
 
 
 def test_no_such_suite():

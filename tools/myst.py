@@ -179,8 +179,8 @@ def _words(node: SyntaxTreeNode, ctx: Context) -> str:
 
 
 def measured(key: str) -> bool:
-    """Whether a glued value differs from run to run; `key` may name another page before `::`."""
-    return key.rpartition("::")[2].startswith("measured-")
+    """Whether a glued number or sentence differs from run to run; `key` may name another page before `::`."""
+    return key.rpartition("::")[2].startswith(("measured-", "said-"))
 
 
 def _note(node: SyntaxTreeNode) -> str:

@@ -163,7 +163,8 @@ def body(chapter: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.Note
             if text := myst.join(blocks):
                 yield _markdown(text)
         elif cell.cell_type == "code":
-            if not solution and "remove-cell" not in cell.metadata.get("tags", []):
+            tags = cell.metadata.get("tags", [])
+            if not solution and ("remove-cell" not in tags or "said" in tags):
                 yield from code(cell, here)
         else:
             here.fail(None, f"a notebook has no use for a {cell.cell_type} cell")
@@ -194,7 +195,7 @@ def code(cell: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.Noteboo
     """A code cell, and its caption as a line below."""
     tags = cell.metadata.get("tags", [])
     metadata: dict[str, Any] = {}
-    if {"hide-input", "hide-cell", "remove-input"} & set(tags):
+    if {"hide-input", "hide-cell", "remove-input", "said"} & set(tags):
         metadata = {"cellView": "form", "jupyter": {"source_hidden": True}}  # Colab's name and Jupyter's
     if "raises-exception" in tags:
         metadata["tags"] = ["raises-exception"]

@@ -3,5 +3,6 @@
 from attnlib.book.output import Table as Table
 from attnlib.book.output import glue as glue
 from attnlib.book.output import mathml as mathml
+from attnlib.book.output import say as say
 from attnlib.book.output import table as table
 from attnlib.book.output import text as text

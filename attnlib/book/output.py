@@ -7,6 +7,7 @@ import hashlib
 import html
 import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,31 @@ def glue(name: str, value: object) -> None:
     # A string and nothing cleverer: {glue:text} reads the value's repr as a Python literal, so it drops a
     # string's quotes, but would turn a bare 1,024 into the tuple (1, 24).
     myst_glue(name, written, display=False)
+
+
+def say(name: str, words: str) -> None:
+    """Give a sentence that measured numbers have chosen a name, and print it.
+
+    The page shows it by {glue:text}`name`, in a sentence, caption, takeaway, quiz or alt text; its cell is
+    tagged `remove-cell` and `said`. In a notebook the cell stays, folded, and prints what is true of that run.
+
+    Args:
+        name: the key: "said-", then the chapter: "said-seconds-caches".
+        words: a sentence, or what stands in one; see `attnlib.book.words`. Plain text: no markup is read in it.
+
+    Raises:
+        ValueError: a name that does not begin with "said-", or words that are not one line of plain text.
+
+    Example:
+        >>> say("said-seconds-caches", "The larger one is not the slower one.")
+        The larger one is not the slower one.
+    """
+    if not name.startswith("said-"):
+        raise ValueError(f"book.say: name: expected a key that begins with 'said-', got {name!r}")
+    if not words.strip() or re.search(r"[\n\\`${}]", words):
+        raise ValueError(f"book.say: words: expected one line of plain text, got {words!r}")
+    glue(name, words)
+    print(textwrap.fill(words, 88))
 
 
 def text(value: object) -> str:

@@ -1,13 +1,14 @@
 """What `make bench` measured, kept with the library: every repeat, the machine, the date, the versions.
 
 A chapter shows these beside what it measures itself: a benchmark needs peers that no reader has installed, and
-minutes of a quiet machine. Nothing here measures; benchmarks/run.py does.
+minutes of a quiet machine. Each machine has a file of its own. Nothing here measures; benchmarks/run.py does.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,21 +89,64 @@ class Results:
         raise ValueError(f"results: program: expected two of one group of {known}, got {(work, n, program, base)}")
 
 
-def load(suite: str = "exact") -> Results:
-    """Read the results that came with the library.
+@dataclass(frozen=True)
+class Report:
+    """Medians that somebody read off a run of which no file was kept: times over ours, by program."""
+
+    suite: str
+    work: str
+    mask: str
+    n: int
+    machine: str
+    date: str
+    ratios: Mapping[str, float]
+
+
+REPORTS = (
+    Report(
+        *("exact", "forward", "full", 4096),
+        machine="another machine with two cores",
+        date="2026-11-28",
+        ratios={"torch SDPA": 1.16, "jax.nn": 4.7},
+    ),
+)
+
+
+def load(suite: str = "exact") -> tuple[Results, ...]:
+    """Read the results that came with the library: one file for each machine, in the order of their names.
 
     Raises:
         ValueError: no such suite.
 
     Example:
-        >>> load("exact").suite
-        'exact'
+        >>> {one.suite for one in load("exact")}
+        {'exact'}
     """
-    path = files("attnlib.book") / "data" / f"{suite}.json"
-    if not path.is_file():
-        known = sorted(p.name[:-5] for p in (files("attnlib.book") / "data").iterdir() if p.name.endswith(".json"))
+    there = sorted((p for p in (files("attnlib.book") / "data").iterdir() if p.name.endswith(".json")), key=str)
+    found = tuple(parse(json.loads(p.read_text(encoding="utf-8"))) for p in there if _suite(p.name) == suite)
+    if not found:
+        known = sorted({_suite(p.name) for p in there})
         raise ValueError(f"results.load: suite: expected one of {known}, got {suite!r}")
-    return parse(json.loads(path.read_text(encoding="utf-8")))
+    return found
+
+
+def file_name(suite: str, machine: str) -> str:
+    """Return the name of a suite's file for a machine, as `clock.machine()` describes it or as its owner calls it.
+
+    Example:
+        >>> file_name("exact", "AMD EPYC, 2 cores, jax 0.10.2 on cpu, Python 3.11.7")
+        'exact-amd-epyc-2-cores.json'
+    """
+    return f"{suite}-{re.sub('[^a-z0-9]+', '-', described(machine).lower()).strip('-')}.json"
+
+
+def described(machine: str) -> str:
+    """Return what a description says of the machine itself, without the versions: processor and cores."""
+    return ", ".join(machine.split(", ")[:2])
+
+
+def _suite(name: str) -> str:
+    return name.partition("-")[0].removesuffix(".json")
 
 
 def read(path: Path) -> Results:
@@ -122,7 +166,9 @@ def parse(data: Mapping[str, Any]) -> Results:
 def table(results: Results) -> Table:
     """Show our time, each peer's as a multiple of it with its quartiles, and our share of the matrix-product rate.
 
-    An empty cell was not run: `Group.skipped` says why.
+    The rate is that of one product of two 4096 × 4096 matrices, the better of torch's and XLA's medians in the same
+    group: a yardstick, which a kernel whose blocks stay in the caches can pass. An empty cell was not run:
+    `Group.skipped` says why.
     """
     peers = list(dict.fromkeys(p.rpartition(", ")[0] for g in results.groups for p in g.seconds))
     peers = [p for p in peers if p not in (results.ours, "matrix product")]
@@ -143,6 +189,30 @@ def table(results: Results) -> Table:
         ["pass", "n", results.ours, "of the matmul rate", *peers],
         caption=f"Time of {results.ours}, and how many times longer the others took (quartiles). {results.origin}",
     )
+
+
+def shares(results: Results) -> tuple[float, ...]:
+    """Return the column "of the matmul rate": our FLOP/s over those of the best matrix product in the same group."""
+    found = [
+        group.flops[name] / group.timing(name).median / group.rate
+        for group in results.groups
+        for name in (f"{results.ours}, {group.mask}",)
+        if name in group.seconds
+    ]
+    return tuple(share for share in found if share == share)
+
+
+def forward(results: Results, mask: str) -> dict[str, dict[int, float]]:
+    """Return the median of each peer's forward time over ours: peer → length → ratio."""
+    found: dict[str, dict[int, float]] = {}
+    for group in results.groups:
+        ours = f"{results.ours}, {mask}"
+        if group.work == "forward" and group.mask == mask and ours in group.seconds:
+            for program in group.seconds:
+                name, _, its_mask = program.rpartition(", ")
+                if its_mask == mask and name != results.ours:
+                    found.setdefault(name, {})[group.n] = group.ratio(program, ours).median
+    return found
 
 
 def own(results: Results) -> Table:
@@ -170,11 +240,7 @@ def figure(results: Results) -> Any:
     names = list(dict.fromkeys(p.rpartition(", ")[0] for g in results.groups for p in g.seconds))
     for ax, mask in zip(axes, masks, strict=True):
         for name in names:
-            points = [
-                (g.n, g.ratio(f"{name}, {mask}", f"{results.ours}, {mask}").median)
-                for g in results.groups
-                if g.work == "forward" and {f"{name}, {mask}", f"{results.ours}, {mask}"} <= set(g.seconds)
-            ]
+            points = list(forward(results, mask).get(name, {}).items())
             alone = len(points) < 2 < len(lengths)  # a peer at one length has no line to follow
             if points and not alone and name not in (results.ours, "matrix product"):
                 ax.plot(*zip(*points, strict=True), label=name)

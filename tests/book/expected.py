@@ -149,6 +149,27 @@ def taylor_two(deviation: float) -> float:
     return float(np.linalg.norm(average(np.tril(taylor_series(s, 2)), v) - exact) / np.linalg.norm(exact))
 
 
+def taylor_bound(p: int, b: float) -> float:
+    """The largest error of order p over scores in ±b, by the best share of two kinds of keys, searched for."""
+    gain = math.exp(2 * b) * taylor_series(np.array(-b), p) / taylor_series(np.array(b), p)
+    share = np.linspace(0, 1, 2_000_001)
+    return float((share * gain / (1 + share * (gain - 1)) - share).max())
+
+
+def taylor_random() -> list[float]:
+    """How many times below the bound the worst of 20 random heads stays, for the orders 2, 4 … 24 and scores to 4."""
+    worst = dict.fromkeys(range(2, 25, 2), 0.0)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        s = rng.normal(size=(256, 16)) @ rng.normal(size=(16, 256))
+        s *= 4 / np.abs(s).max()
+        v = rng.uniform(0, 1, size=(256, 8))
+        exact = average(np.exp(s), v)
+        for p, error in worst.items():
+            worst[p] = max(error, float(np.abs(average(taylor_series(s, p), v) - exact).max()))
+    return [taylor_bound(p, 4) / error for p, error in worst.items()]
+
+
 def taylor_range(p: int) -> float:
     """The largest B for which order p moves no output by more than a hundredth of the range of the values."""
     return root(lambda b: 2 * b + np.log(taylor_series(-b, p) / taylor_series(b, p)) - 4 * np.arctanh(0.01), 1e-3, 9)
@@ -171,6 +192,7 @@ def lambert() -> float:
 
 
 peaks = largest_scores()
+random_heads = taylor_random()
 satisfiable = random_formulas()
 order = taylor_order()
 
@@ -264,6 +286,10 @@ EXPECTED: dict[str, dict[str, str]] = {
         "seconds-decode-weights-many": f"{1e6 * (21 * 4096**2 / H100 + 16 * 4096 / HBM):.2f}",
         # Keys and values of 8 heads; scores of 32 heads written, read, written, read.
         "seconds-decode-cache": f"{1e6 * 8192 * (2 * 2 * 8 * 128 + 16 * 32) / HBM:.0f}",
+        "seconds-ridge-a100": f"{312e12 / 2039e9:.0f}",
+        "seconds-softmax-core": f"{8 * SCORES / HBM / core_written():.0%}",
+        # A block of b queries has 4 b n d FLOPs for 4 n d + 4 b d bytes.
+        "seconds-block-a100": str(math.ceil(1 / (2039e9 / 312e12 - 1 / 8192))),
         "seconds-configurations": str((5 * 2 * 3 + 2) * 2 + (7 + 6 + 4) * 2),
     },
     "recurrence": {
@@ -349,6 +375,9 @@ EXPECTED: dict[str, dict[str, str]] = {
     },
     "taylor": {
         "taylor-odd-largest": f"{taylor_odd():.0f}",
+        "taylor-bound-eight": f"{taylor_bound(8, 4):.2f}",
+        "taylor-random-least": f"{float(f'{min(random_heads):.1g}'):,.0f}",
+        "taylor-random-most": f"{float(f'{max(random_heads):.1g}'):,.0f}",
         "taylor-zero-three": f"{root(lambda b: taylor_series(-b, 3), 1, 2):.3f}",
         "taylor-slope": f"{1 / lambert():.2f}",
         "taylor-inverse-slope": f"{lambert():.4f}",

@@ -65,6 +65,21 @@ def glued_keys(chapter: nbformat.NotebookNode, parser: MarkdownIt) -> list[str]:
     return [key.rpartition("::")[2] for key in found]
 
 
+def alt_values(chapter: nbformat.NotebookNode, page: str) -> list[Value]:
+    """What the alt texts of a built page print for the keys in the chapter's."""
+    printed = [image.get("alt", "") for image in BeautifulSoup(page, "html.parser").select("article img")]
+    found: list[Value] = []
+    for cell in chapter.cells:
+        parts = re.split(r"\{glue:text\}`([^`]+)`", cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""))
+        if len(parts) > 1:
+            pattern = "".join("(.+?)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+            match = next(filter(None, (re.fullmatch(pattern, alt) for alt in printed)), None)
+            if match is None:
+                raise AssertionError(f"no picture of the page has the alt text {''.join(parts)!r}")
+            found += zip(parts[1::2], match.groups(), strict=True)
+    return found
+
+
 def page_values(keys: list[str], page: str) -> list[Value]:
     """What a built page prints for each key."""
     spans = BeautifulSoup(page, "html.parser").select("article .pasted-text")
@@ -99,6 +114,7 @@ def labels(book: notebooks.Book) -> Labels:
 
 
 MEASURED = re.compile(r"[-−]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ?%| [KMGT]?i?B| [mµn]?s)?")
+SAID = re.compile(r"[^`{}\\$\n]*[a-z]{2}[^`{}\\$\n]*")  # what words they are is tests/test_words.py's to check
 IN_TWIN = re.compile(re.escape(myst.MEASURED))  # a notebook holds nothing that differs between machines
 
 
@@ -106,9 +122,10 @@ def wrong(values: list[Value], expected: Mapping[str, str], measured: re.Pattern
     """What is wrong with the printed values, one line each."""
     lines = []
     for key, printed in values:
-        if key.startswith("measured-"):
-            if not measured.fullmatch(printed):
-                wanted = "a number" if measured is MEASURED else repr(myst.MEASURED)
+        if myst.measured(key):
+            pattern = SAID if measured is MEASURED and key.startswith("said-") else measured
+            if not pattern.fullmatch(printed):
+                wanted = {SAID: "words", MEASURED: "a number"}.get(pattern, repr(myst.MEASURED))
                 lines.append(f"{key}: expected {wanted}, got {printed!r}")
         elif key not in expected:
             lines.append(f"{key}: EXPECTED says nothing, printed is {printed!r}")
@@ -122,10 +139,11 @@ def check_chapter(book: notebooks.Book, doc: str, expected: Mapping[str, str]) -
     chapter = notebooks.read_chapter(book.root / f"{doc}.md", book.extensions)
     assert chapter is not None
     keys = glued_keys(chapter, myst.make_parser(list(book.extensions)))
-    page = page_values(keys, (book.root / "_build" / "html" / f"{doc}.html").read_text("utf8"))
+    built = (book.root / "_build" / "html" / f"{doc}.html").read_text("utf8")
+    page = page_values(keys, built) + alt_values(chapter, built)
     twin = notebooks.twin_path(doc)
     printed = twin_values(template(book, doc), nbformat.read(book.root / twin, as_version=4))
-    unused = [f"{key}: expected, but no sentence shows it" for key in expected if key not in keys]
+    unused = [f"{key}: expected, but no sentence shows it" for key in expected if key not in dict(page)]
     lines = [f"{doc}.html: {line}" for line in [*wrong(page, expected), *unused]]
     return lines + [f"{twin}: {line}" for line in wrong(printed, expected, IN_TWIN)]
 
@@ -181,12 +199,49 @@ def test_every_role_is_read_back(sample: notebooks.Book) -> None:
     source = (sample.root / f"{DOC}.md").read_text("utf8")
     chapter = notebooks.read_chapter(sample.root / f"{DOC}.md", sample.extensions)
     keys = glued_keys(chapter, myst.make_parser(list(sample.extensions)))
-    assert sorted(keys) == sorted(re.findall(r"\{glue:text\}`([^`]+)`", source))
+    page = (sample.root / "_build" / "html" / f"{DOC}.html").read_text("utf8")
+    in_alts = [key for key, _ in alt_values(chapter, page)]
+    assert in_alts == ["sample-word", "said-sample-runs"]
+    assert sorted(keys + in_alts) == sorted(re.findall(r"\{glue:text\}`([^`]+)`", source))
     twin = nbformat.read(sample.root / "notebooks" / "sample.ipynb", as_version=4)
     in_twin = [key for key, _ in twin_values(template(sample, DOC), twin)]
     solution = source[source.index("```{solution}") : source.index("```{exercise-start}")]
     assert len(in_twin) == len(keys) - solution.count("{glue:text}")
-    assert {"measured-sample-time", "measured-sample-memory"} <= set(in_twin)
+    assert {"measured-sample-time", "measured-sample-memory", "said-sample-runs"} <= set(in_twin)
+
+
+SAID_IN_SAMPLE = 'The second run took 1.20 times as long: it "wasn\'t" quicker.'
+
+
+def test_chosen_words_stand_in_the_sentence_and_in_the_alt_text(sample: notebooks.Book) -> None:
+    page = BeautifulSoup((sample.root / "_build" / "html" / f"{DOC}.html").read_text("utf8"), "html.parser")
+    said = [span.get_text() for span in page.select("article .pasted-text")]
+    assert said.count(SAID_IN_SAMPLE.replace('"wasn\'t"', "“wasn’t”")) == 1  # the page has typographic quotes
+    (image,) = page.select("figure img")
+    assert image["alt"] == f"The curve of the core quadruples each time the length doubles. {SAID_IN_SAMPLE}"
+
+
+def test_a_notebook_says_what_its_own_run_has_chosen(sample: notebooks.Book) -> None:
+    twin = nbformat.read(sample.root / "notebooks" / "sample.ipynb", as_version=4)
+    (cell,) = (cell for cell in twin.cells if cell.cell_type == "code" and "say(" in cell.source)
+    assert cell.metadata["jupyter"]["source_hidden"]
+    text = next(cell.source for cell in twin.cells if "One run took" in cell.source)
+    assert f"of memory. {myst.MEASURED}{myst.MEASURED_NOTE}" in " ".join(text.split())
+
+
+def test_an_alt_text_that_shows_what_no_cell_glues_fails_the_build(tmp_path: Path) -> None:
+    book = copy_sample(tmp_path)
+    file = book / f"{DOC}.md"
+    file.write_text(file.read_text("utf8").replace("core {glue:text}`sample-word` each", "core {glue:text}`x` each"))
+    done = run(book, "build")
+    assert done.returncode == 1
+    assert "no cell of this page glues 'x', which an alt text shows" in done.stdout
+
+
+def test_no_alt_text_of_the_book_shows_a_role(html: Path) -> None:
+    for page in html.rglob("*.html"):
+        for image in BeautifulSoup(page.read_text("utf8"), "html.parser").select("article img"):
+            assert "{glue" not in image.get("alt", ""), page.name
 
 
 def test_page_that_shows_another_number_is_red(sample: notebooks.Book, doctored: Path) -> None:
@@ -199,7 +254,7 @@ def test_page_that_shows_another_number_is_red(sample: notebooks.Book, doctored:
 def test_page_that_lost_a_number_is_red(sample: notebooks.Book, doctored: Path) -> None:
     page = doctored / "_build" / "html" / f"{DOC}.html"
     page.write_text(page.read_text("utf8").replace('class="pasted-text"', "", 1), "utf8")
-    with pytest.raises(AssertionError, match="prints 8 glued numbers, its source has 9"):
+    with pytest.raises(AssertionError, match="prints 9 glued numbers, its source has 10"):
         check_chapter(sample, DOC, SAMPLE_EXPECTED)
 
 
@@ -231,7 +286,7 @@ def test_library_that_computes_another_number_is_red(sample: notebooks.Book) -> 
 
 def test_number_that_nobody_expects_is_red(sample: notebooks.Book) -> None:
     lines = check_chapter(sample, DOC, {key: SAMPLE_EXPECTED[key] for key in ("sample-core", "sample-ratio")})
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert all("sample-word: EXPECTED says nothing" in line for line in lines)
 
 
@@ -243,6 +298,12 @@ def test_expected_number_that_nobody_shows_is_red(sample: notebooks.Book) -> Non
 @pytest.mark.parametrize("printed", ["0.00123", "1,024", "-3.5", "1e-05", "512 MiB", "3.1 GB", "12 ms", "0.0123%"])
 def test_measured_number(printed: str) -> None:
     assert wrong([("measured-x", printed)], {}) == []
+
+
+@pytest.mark.parametrize("printed", ["", "1.2", "…", "{glue:text}`said-x`"])
+def test_said_that_is_no_sentence_is_red(printed: str) -> None:
+    assert len(wrong([("said-x", printed)], {})) == 1
+    assert wrong([("said-x", "as long as before")], {}) == []
 
 
 @pytest.mark.parametrize("printed", ["", "nan", "fast", "1.2.3", "12 apples", "MiB", "…", "{glue:text}`measured-x`"])

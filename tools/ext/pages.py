@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pybtex.plugin
 from docutils import nodes
 from myst_nb.core.execute.base import ExecutionResult
+from myst_nb.core.variables import format_plain_text
 from myst_nb.ext.execution_tables import ExecutionStatsNode
+from myst_nb.ext.glue.crossref import read_glue_cache
 from myst_nb.sphinx_ import HideCodeCellNode, NbMetadataCollector
 from pybtex.database import Entry
 from pybtex.style.formatting.plain import Style as PlainStyle
@@ -23,7 +25,10 @@ from pybtex.style.template import FieldIsMissing, field, href, join, sentence
 from pybtex.style.template import node as template
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.logging import getLogger
 from sphinx.writers.html5 import HTML5Translator
+
+logger = getLogger(__name__)
 
 # Jupyter Book loads these whatever the configuration says. The first writes scripts into every page that name
 # another host and, added twice, raise an error in the console; the second loads comment services.
@@ -170,14 +175,38 @@ class FormulaAndPoint(SphinxPostTransform):
             if not opening and not closing:
                 continue
             box = nodes.inline(classes=["unbroken"])
-            formula.parent.replace(formula, box)
+            parent = formula.parent
+            # By place: docutils' `replace` finds a text by equality, and the first ". If " need not be this one.
+            parent[place] = box
             if before is not None and opening:
                 box += nodes.Text(opening[0])
-                box.parent.replace(before, nodes.Text(before[: opening.start()]))
+                parent[place - 1] = nodes.Text(before[: opening.start()])
             box += formula
             if after is not None and closing:
                 box += nodes.Text(closing[0])
-                box.parent.replace(after, nodes.Text(after[closing.end() :]))
+                parent[place + 1] = nodes.Text(after[closing.end() :])
+
+
+class WordsInAltTexts(SphinxPostTransform):
+    """Read {glue:text}`key` in the alt text of a picture: MyST-NB takes it for the letters that it is written in."""
+
+    default_priority = 5  # when MyST-NB shows what other pages have glued, and from the same file
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Replace every role in every alt text of the page. A key that no cell has glued is a warning."""
+        glued = read_glue_cache(self.env.mystnb_config.output_folder, self.env.docname)  # type: ignore[attr-defined]
+        for image in self.document.findall(nodes.image):
+            if "{glue:" in image.get("alt", ""):
+                image["alt"] = re.sub(r"\{glue:text\}`([^`]+)`", partial(self._said, image, glued), image["alt"])
+                if "{glue:" in image["alt"]:
+                    logger.warning("an alt text holds a role that is not {glue:text}", location=image)
+
+    def _said(self, image: nodes.image, glued: dict[str, Any], role: re.Match[str]) -> str:
+        if role[1] not in glued:
+            logger.warning("no cell of this page glues %r, which an alt text shows", role[1], location=image)
+            return ""
+        return str(format_plain_text(glued[role[1]]["data"]["text/plain"], "s"))
 
 
 class SingleLines(SphinxPostTransform):
@@ -324,6 +353,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_post_transform(UniqueIds)
     app.add_post_transform(MathsInReferences)
     app.add_post_transform(FormulaAndPoint)
+    app.add_post_transform(WordsInAltTexts)
     app.add_post_transform(SingleLines)
     app.add_post_transform(ExecutionTable)
     app.connect("doctree-read", _mark_failure)
