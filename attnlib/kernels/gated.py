@@ -207,9 +207,8 @@ def channels(name: str, q: Any, k: Any, v: Any, decay: Any) -> Array:
             f"{name}: decay: expected shape (..., {m}), one axis less than k {tuple(k.shape)}, "
             f"or (..., {m}, {d_k}), as many, got {tuple(decay.shape)}"
         )
-    decay = jnp.asarray(decay).reshape(shape)
-    _check.broadcastable(name, q=q.shape[:-2], k=k.shape[:-2], v=v.shape[:-2], decay=decay.shape[:-2])
-    return decay
+    _check.broadcastable(name, q=q.shape[:-2], k=k.shape[:-2], v=v.shape[:-2], decay=shape[:-2])
+    return jnp.asarray(decay).reshape(shape)
 
 
 def run(
@@ -299,12 +298,12 @@ def _backward(chunk: int, args: tuple[Array, ...]) -> tuple[Array, ...]:
 
     def both(ds: Array, x: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         s, q, k, v, decay, do = x
-        more, (dk, dv, dd) = _write_backward(s, k, v, decay, ds)
-        ds, dq, dk_, dv_, dd_ = _read_backward(s, q, k, v, decay, do)
+        more, (dk, dv, dd) = _write_backward(ds, s, k, v, decay)
+        ds, dq, dk_, dv_, dd_ = _read_backward(do, s, q, k, v, decay)
         return more + ds, (dq, dk + dk_, dv + dv_, dd + dd_)
 
     ds, (dq, *last) = jax.lax.scan(both, ds, (between, queries, *latest, do), reverse=True)
-    ds, first = jax.lax.scan(lambda ds, x: _write_backward(*x, ds), ds, (before, *earlier), reverse=True)
+    ds, first = jax.lax.scan(lambda ds, x: _write_backward(ds, *x), ds, (before, *earlier), reverse=True)
     grown = (
         jnp.concatenate([_rows(a, len(k) - own), _rows(b, own)], axis=-2) for a, b in zip(first, last, strict=True)
     )
@@ -376,7 +375,7 @@ def _write(s: Array, k: Array, v: Array, decay: Array) -> Array:
     return left * s + jnp.einsum("ck,cv->kv", k * _from(decay), v)
 
 
-def _write_backward(s: Array, k: Array, v: Array, decay: Array, ds: Array) -> tuple[Array, tuple[Array, ...]]:
+def _write_backward(ds: Array, s: Array, k: Array, v: Array, decay: Array) -> tuple[Array, tuple[Array, ...]]:
     """Given the gradient of the sums after a chunk, return that of the sums before it, and of k, v and decay."""
     left, fade = jnp.exp(decay.sum(axis=0))[:, None], _from(decay)
     x = k * fade
@@ -395,7 +394,7 @@ def _read(s: Array, q: Array, k: Array, v: Array, decay: Array) -> Array:
     return o
 
 
-def _read_backward(s: Array, q: Array, k: Array, v: Array, decay: Array, do: Array) -> tuple[Array, ...]:
+def _read_backward(do: Array, s: Array, q: Array, k: Array, v: Array, decay: Array) -> tuple[Array, ...]:
     """Given the gradient of a chunk's outputs, return those of s, q, k, v and decay."""
     fade = _up_to(decay)[None]
     x = q * fade
