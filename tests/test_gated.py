@@ -62,7 +62,7 @@ def test_without_decay_it_adds_up_what_linear_attention_averages(rng):
     q, k = jnp.abs(q), jnp.abs(k)
     total = gated_linear_attention(q, k, jnp.ones((2, 13, 1)))
     average = linear_attention(q, k, v, feature_map=lambda x: x, causal=True)
-    for decay in (None, 0.0, 0, jnp.zeros((2, 13)), jnp.zeros((1, 13, 4))):
+    for decay in (None, 0.0, jnp.zeros((2, 13)), jnp.zeros((1, 13, 4))):
         np.testing.assert_allclose(gated_linear_attention(q, k, v, decay), average * total, rtol=2e-5, atol=1e-5)
 
 
