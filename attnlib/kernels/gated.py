@@ -77,11 +77,11 @@ def gated_linear_attention(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> q, v = jnp.ones((3, 1)), jnp.array([[8.0], [0.0], [1.0]])
-        >>> print(gated_linear_attention(q, q, v, jnp.full(3, jnp.log(0.5))).round(3))  # halved with every step
-        [[8.]
-         [4.]
-         [3.]]
+        >>> q, v = jnp.ones((3, 1)), jnp.array([[8.0], [2.0], [1.0]])
+        >>> print(gated_linear_attention(q, q, v, jnp.array([0.0, 0.0, -jnp.inf])))  # the third key forgets the others
+        [[ 8.]
+         [10.]
+         [ 1.]]
     """
     name = "gated_linear_attention"
     check_arguments(name, q, k, v, causal, mask, scale, chunk)
@@ -165,9 +165,9 @@ def gated_linear_attention_step(
     Example:
         >>> import jax.numpy as jnp
         >>> one, state = jnp.ones((1, 1)), gated_linear_attention_state(1, 1)
-        >>> for value in (8.0, 0.0, 1.0):
-        ...     o, state = gated_linear_attention_step(state, one, one, value * one, jnp.log(one / 2))
-        >>> print(o.round(3), state.round(3))
+        >>> for value, decay in ((8.0, 0.0), (2.0, -jnp.inf), (1.0, 0.0)):
+        ...     o, state = gated_linear_attention_step(state, one, one, value * one, decay * one)
+        >>> print(o, state)  # the second key forgot the first
         [[3.]] [[3.]]
     """
     name = "gated_linear_attention_step"
