@@ -78,7 +78,7 @@ def gated_linear_attention(
     Example:
         >>> import jax.numpy as jnp
         >>> q, v = jnp.ones((3, 1)), jnp.array([[8.0], [2.0], [1.0]])
-        >>> print(gated_linear_attention(q, q, v, jnp.array([0.0, 0.0, -jnp.inf])))  # the third key forgets the others
+        >>> print(gated_linear_attention(q, q, v, jnp.array([0.0, 0.0, -jnp.inf])))  # the third forgets the others
         [[ 8.]
          [10.]
          [ 1.]]
