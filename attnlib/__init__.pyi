@@ -7,6 +7,9 @@ from attnlib import reference as reference
 from attnlib import registry as registry
 from attnlib.kernels import taylor as taylor
 from attnlib.kernels.flash import flash_attention as flash_attention
+from attnlib.kernels.gated import gated_linear_attention as gated_linear_attention
+from attnlib.kernels.gated import gated_linear_attention_state as gated_linear_attention_state
+from attnlib.kernels.gated import gated_linear_attention_step as gated_linear_attention_step
 from attnlib.kernels.linear import linear_attention as linear_attention
 from attnlib.kernels.linear import linear_attention_state as linear_attention_state
 from attnlib.kernels.linear import linear_attention_step as linear_attention_step

@@ -320,6 +320,79 @@ def add_and_read(state: State, phi: Array, psi: Array, v: ArrayLike) -> tuple[Ar
     return np.stack(o, axis=-2), (s, z)
 
 
+def gated_linear_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    decay: ArrayLike | None = None,
+    *,
+    causal: bool = True,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Add up the values with weights that fade with every later key; nothing is divided.
+
+    o_i = scale · Σ_{j ≤ i} (q_i ∘ e^(decay_{j+1} + … + decay_i)) · k_j v_j
+
+    decay is a number, one for each key (..., m), or one for each channel (..., m, d_k); the scale is 1 by default. A
+    hidden key's decay counts. `causal` has to be true.
+
+    Source: Yang et al. (2024), section 4; Sun et al. (2023), section 2.1; Dao and Gu (2024).
+
+    Example:
+        >>> q = np.ones((3, 1))
+        >>> print(gated_linear_attention(q, q, [[8.0], [0.0], [1.0]], np.log(0.5))[:, 0])  # halved with every step
+        [8. 4. 3.]
+    """
+    q, k, v = float64(q), float64(k), float64(v)
+    lift = k.shape[-2] - q.shape[-2]  # query i stands beside key i + lift
+
+    def head(q: Array, k: Array, v: Array, decay: Array, seen: Array) -> Array:
+        o = np.zeros((len(q), v.shape[1]), v.dtype)
+        for i, j in np.argwhere(seen):
+            o[i] += (q[i] * np.exp(decay[j + 1 : i + lift + 1].sum(axis=0))) @ k[j] * v[j]
+        return o
+
+    seen = visible(q.shape[-2], k.shape[-2], causal=causal, mask=mask)
+    each = np.vectorize(head, signature="(n,d),(m,d),(m,v),(m,c),(n,m)->(n,v)")
+    out: Array = float64(1 if scale is None else scale) * each(q, k, v, channels(decay, k), seen)
+    return out
+
+
+def channels(decay: ArrayLike | None, k: Array) -> Array:
+    """Return decays as (..., m, 1) or (..., m, d_k): one for each channel if they have as many axes as k."""
+    d = float64(0 if decay is None else decay)
+    if d.ndim == 0:
+        return np.full((k.shape[-2], 1), d)
+    return d if d.ndim == k.ndim else d[..., None]
+
+
+def gated_linear_attention_step(
+    state: ArrayLike,
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    decay: ArrayLike | None = None,
+    *,
+    scale: ArrayLike | None = None,
+) -> tuple[Array, Array]:
+    """Take new tokens one by one: s ← e^decay ∘ s + k vᵀ, o = scale · qᵀ s. The state before the first is zeros.
+
+    Source: Yang et al. (2024), section 4.
+
+    Example:
+        >>> o, s = gated_linear_attention_step([[8.0]], [[1.0]], [[1.0]], [[1.0]], np.log(0.5))
+        >>> print(o, s)
+        [[5.]] [[5.]]
+    """
+    q, k, v, s, o = float64(q) * float64(1 if scale is None else scale), float64(k), float64(v), float64(state), []
+    kept = np.exp(channels(decay, k))
+    for t in range(v.shape[-2]):
+        s = kept[..., t, :, None] * s + k[..., t, :, None] * v[..., t, None, :]
+        o.append((q[..., t, :, None] * s).sum(axis=-2))
+    return np.stack(o, axis=-2), s
+
+
 def truncated_exponential(x: ArrayLike, order: int) -> Array:
     """Return T_p(x) = Σ_{a ≤ p} xᵃ/a!.
 

@@ -27,6 +27,7 @@ class Mechanism:
         title: what a table calls it.
         exact: whether it computes softmax attention over the pairs that it is asked for.
         causal: whether it honours `causal`.
+        bidirectional: whether it can do without.
         mask: what it hides: "pairs", any; "keys", keys from every query; "", it takes no mask.
         time: its work grows with the length as n to this power, d fixed.
         memory: so do its intermediate results.
@@ -34,6 +35,7 @@ class Mechanism:
         paper: its source, a key of references.bib.
         options: what makes it a function of (q, k, v) alone, at the sizes of a test.
         typical: the same at sizes of practice.
+        inputs: more inputs that the contract gives the kernel and its definition; no cost depends on them.
         blocks: options that may change the cost and never the result, one dict a choice.
         leading: options that are arrays with leading axes, and how many axes follow these.
         sampled: `make test` tries it on a share of the cases, `make test-full` on all: its programs take long to
@@ -57,6 +59,13 @@ class Mechanism:
     leading: Mapping[str, int] = field(default_factory=dict)
     sampled: bool = False
     package: str = "attnlib"
+    bidirectional: bool = True
+    inputs: Options = field(default_factory=dict)
+
+    @property
+    def orders(self) -> tuple[bool, ...]:
+        """Return the values of `causal` that it takes."""
+        return (*((False,) if self.bidirectional else ()), *((True,) if self.causal else ()))
 
     @property
     def fn(self) -> Callable[..., Any]:
@@ -211,6 +220,23 @@ MECHANISMS: tuple[Mechanism, ...] = (
         paper="dumankeles2023",
         blocks=_CHUNKS,
         leading={"mask": 2, "centre_rows": 1},
+        sampled=True,
+    ),
+    Mechanism(
+        name="gated_linear_attention",
+        stem="gated",
+        title="linear, gated",
+        exact=False,
+        causal=True,
+        bidirectional=False,
+        mask="keys",
+        time=1,
+        memory=1,
+        chapter="generation",
+        paper="yang2024",
+        inputs={"decay": -0.5},
+        blocks=CHUNKS,
+        leading={"mask": 2, "decay": 2},
         sampled=True,
     ),
 )

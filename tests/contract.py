@@ -35,11 +35,11 @@ class Bound:
 
     @property
     def fn(self) -> Callable[..., Array]:
-        return partial(self.entry.fn, **self.entry.options)
+        return partial(self.entry.fn, **self.entry.options, **self.entry.inputs)
 
     @property
     def dense(self) -> Callable[..., np.ndarray]:
-        return partial(self.entry.definition, **self.entry.options)
+        return partial(self.entry.definition, **self.entry.options, **self.entry.inputs)
 
     @property
     def cost(self) -> Callable[..., Any]:
@@ -100,11 +100,12 @@ def draw_mask(rng, shape, lead=True, mask=True):
 def options(mech, rng, shape):
     """Every combination of causal and mask that the mechanism honours, per-batch masks and shared ones.
 
-    Of a sampled one: a shared mask without causal, a per-batch one with it.
+    Of a sampled one: a shared mask without causal, a per-batch one with it; both with it, if there is no without.
     """
     masks = [None, *(draw_mask(rng, shape, lead, mech.mask) for lead in (True, False))] if mech.mask else [None]
-    every = [{"causal": c, "mask": m} for c in ((False, True) if mech.causal else (False,)) for m in masks]
-    return every[2:5:2] if mech.sampled and mech.mask and not FULL else every
+    every = [{"causal": c, "mask": m} for c in mech.orders for m in masks]
+    few = every[2:5:2] if len(mech.orders) > 1 else every[2:0:-1]
+    return few if mech.sampled and mech.mask and not FULL else every
 
 
 @each_of(SHAPES)
@@ -212,7 +213,7 @@ def hidden_keys(mech, rng):
     q, k, v = draw(rng, ((2,), (2,), 6, 9, 4, 3))
     mask = draw_mask(rng, ((2,), (2,), 6, 9), mask="keys").at[0].set(False).at[1, :, 0].set(True)
     mask = mask.at[1, :, 3].set(False)
-    for causal in (False, True):
+    for causal in mech.orders:
         run = jax.jit(with_backward(lambda *a, c=causal: mech.fn(*a, mask=mask, causal=c)))
         out, dq, dk, dv = run(np.ones((2, 6, 3), "f"), q, k, v)
         assert not out[0].any()
@@ -288,7 +289,7 @@ def test_logits_of_ten_thousand(mech, size, rng):
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_low_precision_is_no_worse_than_twice_the_naive_program(mech, dtype, rng):
     q, k, v = draw(rng, ((4,), (4,), 128, 128, 32, 32), dtype)
-    for causal in (False, True) if mech.causal else (False,):
+    for causal in mech.orders:
         exact = mech.dense(q, k, v, causal=causal)
         s = jnp.einsum("hnd,hmd->hnm", q, k) * jnp.asarray(32**-0.5, dtype)
         if causal:
@@ -323,6 +324,11 @@ def test_matmul_flops_equal_the_cost_model(mech, shape, rng):
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("backward", [False, True])
 def test_memory_grows_as_stated(mech, causal, backward):
+    if causal not in mech.orders:
+        with pytest.raises(ValueError, match="causal: expected"):
+            mech.fn(*draw(np.random.default_rng(0), SHAPES[1]), causal=causal)
+        return
+
     def program(q, k, v):
         if not backward:
             return mech.fn(q, k, v, causal=causal)

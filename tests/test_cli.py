@@ -7,7 +7,14 @@ import sys
 import jax
 import pytest
 
-from attnlib import cost, decoding, linear_attention_state, registry, taylor_attention_state
+from attnlib import (
+    cost,
+    decoding,
+    gated_linear_attention_state,
+    linear_attention_state,
+    registry,
+    taylor_attention_state,
+)
 from attnlib.cli import costs, main, table_rows
 
 SIZES = ["--n", "8192", "--d", "1024", "--h", "16"]
@@ -40,7 +47,11 @@ def test_table(capsys, backward):
 
 def test_states_are_those_that_the_kernels_keep():
     """The sums of linear attention, and the keys and values that softmax cannot forget."""
-    for name, init in (("linear_attention", linear_attention_state), ("taylor_attention", taylor_attention_state)):
+    for name, init in (
+        ("linear_attention", linear_attention_state),
+        ("taylor_attention", taylor_attention_state),
+        ("gated_linear_attention", gated_linear_attention_state),
+    ):
         kept = sum(leaf.size for leaf in jax.tree.leaves(init(5, 3)) if leaf.ndim)
         assert kept == registry.mechanism(name).state(7, 5, 3) == registry.mechanism(name).state(700, 5, 3)
     cache = decoding.init_cache(7, 5, d_v=3)

@@ -18,6 +18,8 @@ from attnlib.cost.devices import Curve as Curve
 from attnlib.cost.devices import Device as Device
 from attnlib.cost.feed_forward import feed_forward as feed_forward
 from attnlib.cost.flash import flash_attention as flash_attention
+from attnlib.cost.gated import gated_linear_attention as gated_linear_attention
+from attnlib.cost.gated import gated_linear_attention_step as gated_linear_attention_step
 from attnlib.cost.linear import linear_attention as linear_attention
 from attnlib.cost.linear import linear_attention_step as linear_attention_step
 from attnlib.cost.multihead import multihead_attention as multihead_attention

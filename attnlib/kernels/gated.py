@@ -1,0 +1,452 @@
+"""Gated linear attention: sums over keys that decay, chunk by chunk, or one step at a time with a state to keep."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+from attnlib import _arrays, _check
+from attnlib.cost.gated import CAUSAL_ONLY, CHUNK
+from attnlib.kernels._heads import lift
+from attnlib.kernels.flash import _vary_alike
+from attnlib.kernels.linear import check_arguments, key_mask, wide_enough
+
+AnyArray = Array | np.ndarray
+
+
+def gated_linear_attention(
+    q: Float[AnyArray, "*#b n d_k"],
+    k: Float[AnyArray, "*#b m d_k"],
+    v: Float[AnyArray, "*#b m d_v"],
+    decay: float | Float[AnyArray, "..."] | None = None,
+    *,
+    causal: bool = True,
+    mask: Bool[AnyArray, "..."] | None = None,
+    scale: float | Float[Array, ""] | None = None,
+    chunk: int | None = None,
+) -> Float[Array, "*b n d_v"]:
+    """Add up the values with weights that are products of queries and keys and fade with every later key.
+
+    o_i = scale · Σ_{j ≤ i} (q_i ∘ e^(decay_{j+1} + … + decay_i)) · k_j v_j
+
+    Nothing is divided: the weights do not sum to one. With one decay for all keys this is the retention of RetNet,
+    with one for each key the form of Mamba-2, with one for each key and channel gated linear attention, and without
+    decay it is linear attention with φ(x) = x, not normalised.
+
+    All decays are applied as products of e^x for sums x of consecutive ones, never as e^x / e^y: where they are at
+    most 0 nothing overflows, however strong they are, and no difference of long sums loses digits. The pairs within a
+    chunk are halved for that: the second half of the queries sees the first half of the keys through the middle, the
+    rest are two chunks of half the length. No hidden pair is computed at all. The backward pass runs through the
+    chunks again instead of keeping what the products read.
+
+    Args:
+        q: queries, shape (..., n, d_k), any floating dtype; leading axes broadcast as in `attention`.
+        k: keys, shape (..., m, d_k).
+        v: values, shape (..., m, d_v).
+        decay: log-decays, at most 0: decay_t is added to the exponents of all keys before t. A number: one for all
+            keys. One axis less than k, (..., m): one for each key. As many axes as k, (..., m, d_k): one for each
+            channel; (..., m, 1) is again one for each key, and what `spread` can split. Leading axes broadcast. −∞
+            forgets whatever finite came before. None: no decay. In arrays no value is looked at: one above 0 grows.
+        causal: True, the only choice: a decay has a direction.
+        mask: boolean, True = may attend, broadcastable to (..., 1, m): keys can be hidden from all queries. The decay
+            of a hidden key counts all the same.
+        scale: factor of the queries; 1 by default, as in the papers.
+        chunk: queries and keys in a chunk; 64 by default.
+
+    Returns:
+        Array (..., n, d_v) in v's dtype; sums are float32 or wider. Zeros, with zero gradient, for a query that sees
+        no key. A NaN or infinity in q, k or v never reaches an output or a gradient through a hidden pair; through
+        one that is seen, and past any decay, it goes as arithmetic has it.
+
+    Raises:
+        ValueError: as `attention`; a decay whose shape is none of these, `causal` that is not True, a mask that
+            differs between queries, a chunk that is not a positive integer.
+
+    Cost: `cost.gated_linear_attention(n, d_k, …)`: 4nd_k·d_v + n(chunk − 1)(d_k + d_v) FLOPs in matrix products;
+        memory for one chunk and d_k·d_v sums, backward for those sums before every chunk of one head.
+
+    Source: Yang et al. (2024), section 4; one decay for all keys: Sun et al. (2023), section 2.1; one for each key:
+        Dao and Gu (2024).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> q, v = jnp.ones((3, 1)), jnp.array([[8.0], [2.0], [1.0]])
+        >>> print(gated_linear_attention(q, q, v, jnp.array([0.0, 0.0, -jnp.inf])))  # the third forgets the others
+        [[ 8.]
+         [10.]
+         [ 1.]]
+    """
+    name = "gated_linear_attention"
+    check_arguments(name, q, k, v, causal, mask, scale, chunk)
+    if not causal:
+        raise ValueError(f"{name}: causal: expected True: {CAUSAL_ONLY}, got False")
+    decay = channels(name, q, k, v, decay)
+    return run(q, k, v, decay, key_mask(name, mask, k), scale, chunk, None)[0]
+
+
+def gated_linear_attention_state(
+    d_k: int, d_v: int, *, lead: tuple[int, ...] = (), dtype: DTypeLike = jnp.float32
+) -> Float[Array, "..."]:
+    """Return the state before the first token: a sum over no keys.
+
+    s = 0 (d_k × d_v)
+
+    Args:
+        d_k: width of the keys.
+        d_v: width of the values.
+        lead: leading axes, those of k, v and decay together: (batch, h_kv), or (batch, h_kv, 1) for grouped queries.
+        dtype: of the sum; float32 or wider.
+
+    Returns:
+        Zeros, shape (*lead, d_k, d_v).
+
+    Raises:
+        ValueError: sizes that are not positive integers, a dtype narrower than float32.
+
+    Cost: d_k·d_v numbers for each head: `cost.gated_linear_attention_step`.
+
+    Source: Yang et al. (2024), section 4.
+
+    Example:
+        >>> gated_linear_attention_state(16, 64, lead=(8,)).shape
+        (8, 16, 64)
+    """
+    name = "gated_linear_attention_state"
+    _check.positive_int(name, d_k=d_k, d_v=d_v)
+    _check.axes(name, "lead", lead)
+    wide_enough(name, dtype)
+    return jnp.zeros((*lead, d_k, d_v), dtype)
+
+
+def gated_linear_attention_step(
+    state: Float[AnyArray, "..."],
+    q: Float[AnyArray, "*#b n d_k"],
+    k: Float[AnyArray, "*#b n d_k"],
+    v: Float[AnyArray, "*#b n d_v"],
+    decay: float | Float[AnyArray, "..."] | None = None,
+    *,
+    scale: float | Float[Array, ""] | None = None,
+    chunk: int | None = None,
+) -> tuple[Float[Array, "*b n d_v"], Float[Array, "..."]]:
+    """Take n new tokens: one to decode, many to read a prompt. Return their outputs and the state after them.
+
+    s ← e^decay ∘ s + k vᵀ,   o = scale · qᵀ s
+
+    Any split of a sequence into steps gives what `gated_linear_attention` gives at once, gradients included: they
+    flow through the state.
+
+    Args:
+        state: what earlier calls returned, or `gated_linear_attention_state`.
+        q: queries of the new tokens, shape (..., n, d_k).
+        k: their keys, shape (..., n, d_k).
+        v: their values, shape (..., n, d_v).
+        decay: their log-decays, as in `gated_linear_attention`.
+        scale: as in `gated_linear_attention`.
+        chunk: as in `gated_linear_attention`.
+
+    Returns:
+        The outputs (..., n, d_v) in v's dtype, and the state after the last token.
+
+    Raises:
+        ValueError: as `gated_linear_attention`; n keys that are not n queries, a state that does not fit them.
+
+    Cost: `cost.gated_linear_attention_step(d_k, …)`: 4d_k·d_v FLOPs in matrix products for one token, whatever came
+        before it.
+
+    Source: Yang et al. (2024), section 4.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> one, state = jnp.ones((1, 1)), gated_linear_attention_state(1, 1)
+        >>> for value, decay in ((8.0, 0.0), (2.0, -jnp.inf), (1.0, 0.0)):
+        ...     o, state = gated_linear_attention_step(state, one, one, value * one, decay * one)
+        >>> print(o, state)  # the second key forgot the first
+        [[3.]] [[3.]]
+    """
+    name = "gated_linear_attention_step"
+    check_arguments(name, q, k, v, True, None, scale, chunk)
+    if q.shape[-2] != k.shape[-2]:
+        raise ValueError(f"{name}: k: expected n = {q.shape[-2]} new keys as in q, got {k.shape[-2]}")
+    decay = channels(name, q, k, v, decay)
+    _arrays.floating(name, state=state)
+    if _arrays.narrow(state.dtype):
+        raise ValueError(
+            f"{name}: state: expected float32 or float64: a narrower sum stops growing, got {state.dtype}"
+        )
+    shape = (*np.broadcast_shapes(k.shape[:-2], v.shape[:-2], decay.shape[:-2]), k.shape[-1], v.shape[-1])
+    if tuple(state.shape) != shape:
+        raise ValueError(
+            f"{name}: state: expected shape {shape} for these keys, values and decays, got {tuple(state.shape)}"
+        )
+    o, new = run(q, k, v, decay, None, scale, chunk, jnp.asarray(state))
+    return o, new.reshape(shape).astype(state.dtype)
+
+
+def channels(name: str, q: Any, k: Any, v: Any, decay: Any) -> Array:
+    """Return checked decays as (..., m, 1) or (..., m, d_k)."""
+    if decay is None:
+        decay = 0.0
+    if isinstance(decay, _check.NUMBERS) and not isinstance(decay, bool):
+        if not decay <= 0:
+            raise ValueError(f"{name}: decay: expected a number of at most 0, got {decay!r}")
+        return jnp.full((k.shape[-2], 1), decay, _arrays.wide(k))
+    _arrays.floating(name, decay=decay)
+    if decay.ndim == 0:
+        return jnp.broadcast_to(jnp.asarray(decay), (k.shape[-2], 1))
+    m, d_k = k.shape[-2:]
+    shape = (*decay.shape, 1) if decay.ndim == k.ndim - 1 else decay.shape
+    if len(shape) != k.ndim or shape[-2:] not in ((m, 1), (m, d_k)):
+        raise ValueError(
+            f"{name}: decay: expected shape (..., {m}), one axis less than k {tuple(k.shape)}, "
+            f"or (..., {m}, {d_k}), as many, got {tuple(decay.shape)}"
+        )
+    _check.broadcastable(name, q=q.shape[:-2], k=k.shape[:-2], v=v.shape[:-2], decay=shape[:-2])
+    return jnp.asarray(decay).reshape(shape)
+
+
+def run(
+    q: Any, k: Any, v: Any, decay: Array, mask: Array | None, scale: Any, chunk: int | None, s: Array | None
+) -> tuple[Array, Array]:
+    """Attend: return the outputs and the final sums (heads, d_k, d_v).
+
+    A head is what shares a state: keys, values and decays. Leading axes that only queries have are its g rows.
+    """
+    q, k, v = (jnp.asarray(x) for x in (q, k, v))
+    dtype, given = _arrays.wide(q, k, v, decay), v.dtype
+    mask = None if mask is None else mask[..., None]
+    rank = max(x.ndim for x in (q, k, v, decay, mask) if x is not None)
+    q, k, v, decay = (lift(x.astype(dtype), rank) for x in (q, k, v, decay))
+    q = q * jnp.asarray(1 if scale is None else scale, dtype)
+    if mask is not None:
+        k, v = (jnp.where(lift(mask, rank), x, 0) for x in (k, v))
+    lead = np.broadcast_shapes(*(x.shape[:-2] for x in (k, v, decay)))
+    group = [a for a, size in enumerate(lead) if size == 1 and q.shape[a] > 1]
+    order = (*(a for a in range(rank - 2) if a not in group), *group, rank - 2, rank - 1)
+    whole = np.broadcast_shapes(lead, q.shape[:-2])
+    heads = math.prod(lead)
+    rows = jnp.broadcast_to(q, (*whole, *q.shape[-2:])).transpose(order)
+    k, v, decay = (jnp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(heads, *x.shape[-2:]) for x in (k, v, decay))
+    s = jnp.zeros((heads, k.shape[-1], v.shape[-1]), dtype) if s is None else s.astype(dtype)
+    s = s.reshape(heads, *s.shape[-2:])
+    o, s = attend(CHUNK if chunk is None else chunk, rows.reshape(heads, -1, *q.shape[-2:]), k, v, decay, s)
+    o = o.reshape(*rows.shape[:-1], v.shape[-1]).transpose(np.argsort(order))
+    return o.astype(given), s
+
+
+@partial(jax.jit, static_argnums=0)
+def attend(chunk: int, *args: Array) -> tuple[Array, Array]:
+    """Return outputs (heads, g, n, d_v) and the sums after the last key, all in one dtype.
+
+    args: q (heads, g, n, d_k), k (heads, m, d_k), v (heads, m, d_v), decay (heads, m, 1 or d_k), the sums before the
+    first key (heads, d_k, d_v).
+    """
+    out: tuple[Array, Array] = _attend(chunk, *_vary_alike(args, args))
+    return out
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(chunk: int, *args: Array) -> tuple[Array, Array]:
+    return _attend_forward(chunk, *args)[0]
+
+
+def _attend_forward(chunk: int, *args: Array) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+    return _each_head(partial(_forward, chunk), args), args
+
+
+def _attend_backward(chunk: int, args: tuple[Array, ...], gradients: tuple[Array, Array]) -> tuple[Array, ...]:
+    args = (*args, *gradients)
+    out: tuple[Array, ...] = _each_head(partial(_backward, chunk), _vary_alike(args, args))
+    return out
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _each_head(fn: Any, args: tuple[Array, ...]) -> Any:
+    """Run fn for every head: one after the other on CPU, whose caches hold one; else at once."""
+    if jax.default_backend() != "cpu":
+        return jax.vmap(lambda *x: fn(x))(*args)
+    return jax.lax.map(fn, args)
+
+
+def _forward(chunk: int, args: tuple[Array, ...]) -> tuple[Array, Array]:
+    """Attend in one head: the keys that every query sees, then those that queries meet one by one."""
+    q, k, v, decay, s = args
+    n, own = q.shape[-2], min(q.shape[-2], k.shape[-2])
+    earlier, latest = _parts((k, v, decay), own, chunk)
+    s, _ = jax.lax.scan(lambda s, x: (_write(s, *x), None), s, earlier)
+    (queries,) = _chunks((q[:, n - own :],), chunk)
+    s, o = jax.lax.scan(lambda s, x: (_write(s, *x[1:]), _read(s, *x)), s, (queries, *latest))
+    return jnp.pad(_rows(o, own), ((0, 0), (n - own, 0), (0, 0))), s
+
+
+def _backward(chunk: int, args: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return the gradients of one head: its sums again, then the chunks from the last to the first."""
+    q, k, v, decay, s, do, ds = args
+    n, own = q.shape[-2], min(q.shape[-2], k.shape[-2])
+    earlier, latest = _parts((k, v, decay), own, chunk)
+    s, before = jax.lax.scan(lambda s, x: (_write(s, *x), s), s, earlier)
+    _, between = jax.lax.scan(lambda s, x: (_write(s, *x), s), s, latest)
+    queries, do = _chunks((q[:, n - own :], do[:, n - own :]), chunk)
+
+    def both(ds: Array, x: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        s, q, k, v, decay, do = x
+        more, (dk, dv, dd) = _write_backward(ds, s, k, v, decay)
+        ds, dq, dk_, dv_, dd_ = _read_backward(do, s, q, k, v, decay)
+        return more + ds, (dq, dk + dk_, dv + dv_, dd + dd_)
+
+    ds, (dq, *last) = jax.lax.scan(both, ds, (between, queries, *latest, do), reverse=True)
+    ds, first = jax.lax.scan(lambda ds, x: _write_backward(ds, *x), ds, (before, *earlier), reverse=True)
+    grown = (
+        jnp.concatenate([_rows(a, len(k) - own), _rows(b, own)], axis=-2) for a, b in zip(first, last, strict=True)
+    )
+    return jnp.pad(_rows(dq, own), ((0, 0), (n - own, 0), (0, 0))), *grown, ds
+
+
+# --- rows in chunks -------------------------------------------------------------------------------------------------
+
+
+def _parts(xs: tuple[Array, ...], own: int, chunk: int) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Return the chunks of all rows but the last `own`, and of those."""
+    cut = len(xs[0]) - own
+    return _chunks(tuple(x[:cut] for x in xs), chunk), _chunks(tuple(x[cut:] for x in xs), chunk)
+
+
+def _chunks(xs: tuple[Array, ...], chunk: int) -> tuple[Array, ...]:
+    """Cut rows (..., n, d) into chunks (n/c, ..., c, d), with zeros to fill the last one: they change no sum."""
+    n = xs[0].shape[-2]
+    c = max(1, min(n, chunk))
+
+    def cut(x: Array) -> Array:
+        x = _fill(x, -n % c)
+        return jnp.moveaxis(x.reshape(*x.shape[:-2], -(-n // c), c, x.shape[-1]), -3, 0)
+
+    return tuple(map(cut, xs))
+
+
+def _fill(x: Array, rows: int) -> Array:
+    """Add rows of zeros below x (..., n, d)."""
+    return jnp.pad(x, [*[(0, 0)] * (x.ndim - 2), (0, rows), (0, 0)])
+
+
+def _rows(x: Array, n: int) -> Array:
+    """Put chunks (n/c, ..., c, d) together: the n rows (..., n, d) that they were made of."""
+    x = jnp.moveaxis(x, 0, -3)
+    return x.reshape(*x.shape[:-3], -1, x.shape[-1])[..., :n, :]
+
+
+# --- one chunk: q (g, c, d_k), k (c, d_k), v (c, d_v), decay (c, 1 or d_k), the sums before it s (d_k, d_v) ---------
+
+
+def _up_to(decay: Array) -> Array:
+    """e^(decay_1 + … + decay_i): what is left at row i of what was there before the first."""
+    return jnp.exp(jax.lax.cumsum(decay, decay.ndim - 2))
+
+
+def _from(decay: Array) -> Array:
+    """e^(decay_{j+1} + … + decay_c): what is left after the last row of what row j brought."""
+    return jnp.exp(jax.lax.cumsum(_fill(decay[..., 1:, :], 1), decay.ndim - 2, reverse=True))
+
+
+def _up_to_backward(dx: Array, decay: Array) -> Array:
+    """Return the gradient of the decays, given that of the exponents of each channel."""
+    return jax.lax.cumsum(_sum_channels(dx, decay), decay.ndim - 2, reverse=True)
+
+
+def _from_backward(dx: Array, decay: Array) -> Array:
+    dx = jax.lax.cumsum(_sum_channels(dx, decay), decay.ndim - 2)
+    return jnp.pad(dx[..., :-1, :], [*[(0, 0)] * (dx.ndim - 2), (1, 0), (0, 0)])
+
+
+def _sum_channels(x: Array, decay: Array) -> Array:
+    return x.sum(axis=-1, keepdims=True) if decay.shape[-1] == 1 else x
+
+
+def _write(s: Array, k: Array, v: Array, decay: Array) -> Array:
+    """Return the sums after a chunk of keys."""
+    left = jnp.exp(decay.sum(axis=0))[:, None]
+    return left * s + jnp.einsum("ck,cv->kv", k * _from(decay), v)
+
+
+def _write_backward(ds: Array, s: Array, k: Array, v: Array, decay: Array) -> tuple[Array, tuple[Array, ...]]:
+    """Given the gradient of the sums after a chunk, return that of the sums before it, and of k, v and decay."""
+    left, fade = jnp.exp(decay.sum(axis=0))[:, None], _from(decay)
+    x = k * fade
+    dx, dv = jnp.einsum("cv,kv->ck", v, ds), jnp.einsum("ck,kv->cv", x, ds)
+    dd = _from_backward(dx * x, decay) + _sum_channels((left * s * ds).sum(axis=1)[None], decay)
+    return left * ds, (dx * fade, dv, dd)
+
+
+def _read(s: Array, q: Array, k: Array, v: Array, decay: Array) -> Array:
+    """Return the outputs of a chunk: from the sums before it, from each query's own key, from the keys between."""
+    o = jnp.einsum("gck,kv->gcv", q * _up_to(decay)[None], s) + (q * k[None]).sum(axis=-1, keepdims=True) * v[None]
+    for size in _sizes(len(k)):
+        (x, y, w), *_ = _halves(size, q, k, v, decay)
+        late = jnp.einsum("gbij,bjv->gbiv", jnp.einsum("gbik,bjk->gbij", x, y), w)
+        o = o + _second(late, len(k))
+    return o
+
+
+def _read_backward(do: Array, s: Array, q: Array, k: Array, v: Array, decay: Array) -> tuple[Array, ...]:
+    """Given the gradient of a chunk's outputs, return those of s, q, k, v and decay."""
+    fade = _up_to(decay)[None]
+    x = q * fade
+    dx, ds = jnp.einsum("gcv,kv->gck", do, s), jnp.einsum("gck,gcv->kv", x, do)
+    dd = _up_to_backward((dx * x).sum(axis=0), decay)
+    own = (do * v[None]).sum(axis=-1, keepdims=True)
+    dq, dk = dx * fade + own * k[None], (own * q).sum(axis=0)
+    dv = ((q * k[None]).sum(axis=-1, keepdims=True) * do).sum(axis=0)
+    c = len(k)
+    for size in _sizes(c):
+        (x, y, w), (fade_x, fade_y), (first, second) = _halves(size, q, k, v, decay)
+        late = _pairs(do, size)[..., 1, :, :]
+        a, da = jnp.einsum("gbik,bjk->gbij", x, y), jnp.einsum("gbiv,bjv->gbij", late, w)
+        dx, dy = jnp.einsum("gbij,bjk->gbik", da, y), jnp.einsum("gbij,gbik->bjk", da, x)
+        dq, dk = dq + _second(dx * fade_x[None], c), dk + _first(dy * fade_y, c)
+        dv = dv + _first(jnp.einsum("gbij,gbiv->bjv", a, late), c)
+        dd = dd + _second(_up_to_backward((dx * x).sum(axis=0), second), c)
+        dd = dd + _first(_from_backward(dy * y, first), c)
+    return ds, dq, dk, dv, dd
+
+
+def _sizes(c: int) -> list[int]:
+    """Halves of c rows, of halves of them, …: 1, 2, 4, … below c."""
+    return [2**i for i in range((c - 1).bit_length())]
+
+
+def _halves(size: int, q: Array, k: Array, v: Array, decay: Array) -> Any:
+    """Return second queries and first keys as the middle of their pair sees them, and first values.
+
+    Then the factors that made them so, and the decays of the first and the second halves.
+    """
+    decay = _pairs(decay, size)
+    first, second = decay[:, 0], decay[:, 1]
+    fade_x, fade_y = _up_to(second), _from(first)
+    x, y = _pairs(q, size)[:, :, 1] * fade_x[None], _pairs(k, size)[:, 0] * fade_y
+    return (x, y, _pairs(v, size)[:, 0]), (fade_x, fade_y), (first, second)
+
+
+def _pairs(x: Array, size: int) -> Array:
+    """Cut rows (..., c, d) into pairs of halves, (..., pairs, 2, size, d); zeros fill the last."""
+    x = _fill(x, -x.shape[-2] % (2 * size))
+    return x.reshape(*x.shape[:-2], -1, 2, size, x.shape[-1])
+
+
+def _first(x: Array, c: int) -> Array:
+    """Put (..., pairs, size, d) into the first halves of c rows, zeros into the second."""
+    return _join(jnp.stack([x, jnp.zeros_like(x)], axis=-3), c)
+
+
+def _second(x: Array, c: int) -> Array:
+    return _join(jnp.stack([jnp.zeros_like(x), x], axis=-3), c)
+
+
+def _join(x: Array, c: int) -> Array:
+    return x.reshape(*x.shape[:-4], -1, x.shape[-1])[..., :c, :]
