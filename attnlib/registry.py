@@ -235,7 +235,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         chapter="generation",
         paper="yang2024",
         inputs={"decay": -0.5},
-        blocks=CHUNKS,
+        blocks=_CHUNKS,
         leading={"mask": 2, "decay": 2},
         sampled=True,
     ),

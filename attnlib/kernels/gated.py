@@ -15,8 +15,8 @@ from jaxtyping import Array, Bool, Float
 from attnlib import _arrays, _check
 from attnlib.cost.gated import CAUSAL_ONLY, CHUNK
 from attnlib.kernels._heads import lift
+from attnlib.kernels._state import check_arguments, key_mask, wide_enough
 from attnlib.kernels.flash import _vary_alike
-from attnlib.kernels.linear import check_arguments, key_mask, wide_enough
 
 AnyArray = Array | np.ndarray
 
