@@ -21,6 +21,7 @@ import textwrap
 from unicodedata import normalize
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Cost|Source|Example):(?: +(.*))?")
+CODE = re.compile(r"((?:\{[\w:]+\})?`[^`]*`)")
 ENTRY = re.compile(r"([\w*, ]+): +(.*)", re.DOTALL)
 
 
@@ -99,9 +100,10 @@ def _entries(body: str) -> list[tuple[str, str]]:
 
 def _prose(text: str) -> str:
     """One line: code in double backticks, everything else without a meaning in reStructuredText."""
-    parts = " ".join(text.split()).split("`")
-    if len(parts) % 2 == 0:
+    if text.count("`") % 2:
         raise ValueError(f"expected backticks in pairs, got {text!r}")
+    parts = CODE.split(" ".join(text.split()))
+    parts[1::2] = [part if part.startswith("{") else part[1:-1] for part in parts[1::2]]  # a role keeps its backticks
     # An escaped space is none: it lets a letter touch the code, as in the plural of a name.
     return "".join(rf"\ ``{part}``\ " if i % 2 else _escaped(part) for i, part in enumerate(parts))
 
