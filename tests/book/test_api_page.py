@@ -34,11 +34,12 @@ Here `attnlib.flash_attention` comes first, `flash_attention` again, then `cost.
 
 `flash_attention(q, k, v)` once more.
 """
-PAGES = ("map", "api")
+API = tuple(sorted(path.stem for path in (ROOT / "chapters").glob("api*.md")))
+PAGES = ("map", *API)
 
 
 def write_book(book: Path) -> Path:
-    """Write a book of the two pages, one short chapter, and a stub for each other page that they lead to."""
+    """Write a book of the map and the API pages, one short chapter, and a stub for every page they lead to."""
     for name in ("tools", "theme", "attnlib"):
         shutil.copytree(ROOT / name, book / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("_config.yml", "pyproject.toml", "requirements.txt", "references.bib"):
@@ -72,7 +73,7 @@ def build(book: Path) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A book with the two pages, built."""
+    """A book with these pages, built."""
     made = write_book(tmp_path_factory.mktemp("book"))
     code, output = build(made)
     assert code == 0, output
@@ -86,7 +87,8 @@ def read(book: Path, page: str) -> BeautifulSoup:
 
 @pytest.fixture(scope="module")
 def api(book: Path) -> BeautifulSoup:
-    return read(book, "api")
+    """The API pages as one."""
+    return BeautifulSoup("".join(str(read(book, page).select_one("article")) for page in API), "html.parser")
 
 
 def entry(api: BeautifulSoup, name: str) -> Tag:
@@ -194,7 +196,7 @@ def test_code_in_a_chapter_leads_to_the_api_once_a_section(book: Path) -> None:
     links = [(link.get_text(), link["href"]) for link in read(book, "one").select("article p a:has(code)")]
     assert links == [
         ("attnlib.flash_attention", "api.html#attnlib.flash_attention"),
-        ("cost.attention(n, d_k)", "api.html#attnlib.cost.attention"),
+        ("cost.attention(n, d_k)", "api-cost.html#attnlib.cost.attention"),
         ("jax.jit", "https://docs.jax.dev/en/latest/_autosummary/jax.jit.html#jax.jit"),
         ("flash_attention(q, k, v)", "api.html#attnlib.flash_attention"),
     ]
@@ -219,6 +221,7 @@ def test_what_is_missing_turns_the_build_red(book: Path, tmp_path: Path) -> None
         "attnlib/cost/algebra.py": ('"""Bytes of one number of each dtype that has a name here."""', ""),
         "attnlib/kernels/flash.py": ("Three running numbers", "With `jax.no_such_thing`, three running numbers"),
         "attnlib/kernels/softmax.py": ("Σ_j w_ij v_j", "Σ_j w_ij ☃_j"),
+        "chapters/api-hardness.md": ("```{api} attnlib.hardness\n```", "Nothing."),
     }
     for name, (old, new) in faults.items():
         text = (spoiled / name).read_text("utf8")
@@ -226,6 +229,7 @@ def test_what_is_missing_turns_the_build_red(book: Path, tmp_path: Path) -> None
         (spoiled / name).write_text(text.replace(old, new), "utf8")
     code, output = build(spoiled)
     assert code == 1
+    assert "attnlib.hardness is public and on no page" in output
     assert "attnlib.cost.BYTES has no docstring" in output
     assert "jax.no_such_thing is in none of the inventories" in output
     assert "attnlib.attention: expected a symbol that has TeX" in output

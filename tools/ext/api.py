@@ -39,19 +39,26 @@ NO_LINK = (nodes.title, nodes.reference, nodes.rubric, addnodes.desc_signature, 
 
 
 class ApiDirective(SphinxDirective):
-    """``{api}``: a section for each public module, an entry for each of its names."""
+    """``{api} MODULE …``: a section for each of these public modules, an entry for each of its names."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
         """Write the entries and let MyST and autodoc read them; a name without docstring or entry is an error."""
         from tools import names
 
+        rooms = [room for room in names.rooms() if room.path in self.arguments[0].split()]
+        if missing := set(self.arguments[0].split()) - {room.path for room in rooms}:
+            self._fail(f"expected public modules, got {', '.join(sorted(missing))}")
+        shown(self.env).update(room.path for room in rooms)
         text = []
-        for room in names.rooms():
+        for room in rooms:
             text += [f"## {room.path}", "", "```{eval-rst}", *_module(room), "```", ""]
         box = nodes.Element()
         self.state.nested_parse(StringList(text), self.content_offset, box, match_titles=True)
         made = _entries(self.env)
-        for room in names.rooms():
+        for room in rooms:
             for name in room.names:
                 if not names.documentation(room, name):
                     self._fail(f"{room.path}.{name} has no docstring")
@@ -61,6 +68,23 @@ class ApiDirective(SphinxDirective):
 
     def _fail(self, message: str) -> None:
         logger.error("api: %s", message, location=(self.env.docname, self.lineno), type="api")
+
+
+def shown(env: BuildEnvironment) -> set[str]:
+    """The public modules whose entries the pages read so far hold."""
+    found: set[str] = env.__dict__.setdefault("attnlib_modules_shown", set())
+    return found
+
+
+def every_module_is_shown(app: Sphinx, env: BuildEnvironment) -> None:
+    """A book with an API page holds the entries of every public module."""
+    if not shown(env):
+        return
+    from tools import names
+
+    for room in names.rooms():
+        if room.path not in shown(env):
+            logger.error("api: %s is public and on no page", room.path, type="api")
 
 
 def _module(room: Any) -> list[str]:
@@ -182,6 +206,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.config.linkcode_resolve = lambda domain, found: source_address(app, domain, found)
     app.add_directive("api", ApiDirective)
     app.add_post_transform(CodeLinks)
+    app.connect("env-check-consistency", every_module_is_shown)
     app.connect("autodoc-process-docstring", _write_docstring)
     app.connect("autodoc-skip-member", _skip_fields)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
