@@ -124,6 +124,8 @@ def source_address(app: Sphinx, domain: str, found: dict[str, str]) -> str | Non
         value: Any = reduce(getattr, found["fullname"].split("."), import_module(found["module"]))
         written: Any = value.fget if isinstance(value, property) else value
         value = inspect.unwrap(written)
+        if value.__module__.partition(".")[0] != found["module"].partition(".")[0]:
+            return None  # a name of ours for what is another library's: a type, say
         file, (lines, first) = Path(inspect.getsourcefile(value) or ""), inspect.getsourcelines(value)
     except (AttributeError, ImportError, OSError, TypeError):
         return None
