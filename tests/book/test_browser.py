@@ -11,6 +11,7 @@ import pytest
 import yaml
 from book.conftest import ROOT, absent
 from book.pages import (
+    COLOURS,
     PHONE,
     THEMES,
     WIDE,
@@ -86,7 +87,7 @@ def test_page(running: Browser, site: str, name: str, theme: str) -> None:
     everything in both.
     """
     every = FULL or theme == "light"
-    rules = None if every else "cat.color"
+    rules = () if every else COLOURS
     with context(running, theme) as opened, visit(opened, site, name) as seen:
         page = seen.page
         assert page.locator("html").get_attribute("data-theme") == theme
