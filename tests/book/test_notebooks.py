@@ -85,7 +85,7 @@ def test_twin_opens_with_title_links_and_install(twin: nbformat.NotebookNode) ->
         f"[(3)]({SITE}chapters/other.html#equation-eq-core) is elsewhere",
         f"[Theorem 1]({SITE}chapters/sample.html#thm-square) uses\n[Definition 1]",
         "$d = 768$ the core needs 805,306,368 operations. Doubling $n$ quadruples it\n(a ratio of 4).",
-        "One run took … s, and\n… of memory. *(… stands for what the cell above prints on your machine.)*",
+        "One run took … s, and\n… of memory. … *(… stands for what the cell above prints on your machine.)*",
         "> **Takeaway**\n>\n> The core needs 805,306,368 operations",
         "> **Theorem 1 (Doubling)**\n>\n> For every $d$",
         "> $$c(2n) = 4 \\cdot 4 n^2 d = 4\\,c(n).$$",
@@ -111,10 +111,12 @@ def test_twin_keeps_code_and_drops_what_serves_the_page(twin: nbformat.NotebookN
     code = [cell for cell in twin.cells if cell.cell_type == "code"]
     assert [cell.source.splitlines()[0] for cell in code[1:]] == [
         "def core(n, d):",
+        "from attnlib.book import say",
         "import matplotlib.pyplot as plt",
         "n = 32",
     ]
-    assert code[2].metadata == {"cellView": "form", "jupyter": {"source_hidden": True}}
+    for folded in code[2:4]:
+        assert folded.metadata == {"cellView": "form", "jupyter": {"source_hidden": True}}
     everything = json.dumps(twin)
     for word in ("SECRET", "secret_answer", "glue(", "remove-cell", "mystnb", "a comment for authors"):
         assert word not in everything
