@@ -30,7 +30,7 @@ test test-full: export ATTNLIB_TIMES = _build/times
 # `make test-full` adds the other tests.
 CONTRACT = tests/contract.py tests/test_api.py tests/test_count.py attnlib
 
-test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (about half an hour on 2 cores)
+test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run everything that can fail (up to an hour on 2 cores)
 	@$(if $(ATTNLIB_FULL),,rm -rf $(ATTNLIB_TIMES))
 	@echo "== the library on the oldest versions it promises (locks/oldest.txt): $(if $(ATTNLIB_FULL),all of it,the contract)"
 	.venv-oldest/bin/python -m pytest -q -n $(JOBS) $(if $(ATTNLIB_FULL),--ignore=tests/book,$(CONTRACT))
