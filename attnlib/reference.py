@@ -337,7 +337,7 @@ def gated_linear_attention(
     decay is a number, one for each key (..., m), or one for each channel (..., m, d_k); the scale is 1 by default. A
     hidden key's decay counts. `causal` has to be true.
 
-    Source: Yang et al. (2024), section 4; Sun et al. (2023), section 2.1; Dao and Gu (2024).
+    Source: Yang et al. (2024); Sun et al. (2023); Dao and Gu (2024).
 
     Example:
         >>> q = np.ones((3, 1))
@@ -378,7 +378,7 @@ def gated_linear_attention_step(
 ) -> tuple[Array, Array]:
     """Take new tokens one by one: s ← e^decay ∘ s + k vᵀ, o = scale · qᵀ s. The state before the first is zeros.
 
-    Source: Yang et al. (2024), section 4.
+    Source: Yang et al. (2024).
 
     Example:
         >>> o, s = gated_linear_attention_step([[8.0]], [[1.0]], [[1.0]], [[1.0]], np.log(0.5))

@@ -56,7 +56,7 @@ def gated_linear_attention(
         ValueError: a size below 1 or not whole, heads that do not divide, channels that are neither 1 nor d_k,
             `causal` that is not True, an unknown dtype.
 
-    Source: Yang et al. (2024), section 4; the halves: `attnlib.gated_linear_attention`.
+    Source: Yang et al. (2024); the halves: `attnlib.gated_linear_attention`.
 
     Example:
         >>> gated_linear_attention(4096, 64).matmul_flops / 4096  # 4 · 64² + 63 · 128
@@ -185,7 +185,7 @@ def gated_linear_attention_step(
     Raises:
         ValueError: as `gated_linear_attention`.
 
-    Source: Yang et al. (2024), section 4.
+    Source: Yang et al. (2024).
 
     Example:
         >>> gated_linear_attention_step(64).live  # 64 · 64 · 4

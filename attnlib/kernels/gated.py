@@ -72,7 +72,7 @@ def gated_linear_attention(
     Cost: `cost.gated_linear_attention(n, d_k, …)`: 4nd_k·d_v + n(chunk − 1)(d_k + d_v) FLOPs in matrix products;
         memory for one chunk and d_k·d_v sums, backward for those sums before every chunk of one head.
 
-    Source: Yang et al. (2024), section 4; one decay for all keys: Sun et al. (2023), section 2.1; one for each key:
+    Source: Yang et al. (2024); one decay for all keys: Sun et al. (2023); one for each key:
         Dao and Gu (2024).
 
     Example:
@@ -112,7 +112,7 @@ def gated_linear_attention_state(
 
     Cost: d_k·d_v numbers for each head: `cost.gated_linear_attention_step`.
 
-    Source: Yang et al. (2024), section 4.
+    Source: Yang et al. (2024).
 
     Example:
         >>> gated_linear_attention_state(16, 64, lead=(8,)).shape
@@ -160,7 +160,7 @@ def gated_linear_attention_step(
     Cost: `cost.gated_linear_attention_step(d_k, …)`: 4d_k·d_v FLOPs in matrix products for one token, whatever came
         before it.
 
-    Source: Yang et al. (2024), section 4.
+    Source: Yang et al. (2024).
 
     Example:
         >>> import jax.numpy as jnp
