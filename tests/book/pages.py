@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import axe_playwright_python
 from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from support import FULL
 
 WIDE = (1280, 900)
 PHONE = (390, 844)
@@ -150,23 +151,66 @@ def _axe_source() -> str:
 
 
 # The rules of axe that a change of colours alone can break.
-COLOURS = ("color-contrast", "link-in-text-block")
+COLOURS = ["color-contrast", "link-in-text-block"]
+
+# They take axe its minutes: it looks behind each piece of text for itself, and a page of code has thousands of
+# coloured words. But the answer depends on few things, so one element of each kind is marked, the smallest: a kind
+# has one tag, class, colours, font, and the same paint and fading behind it. `make test-full` looks at every element.
+_MARK = """
+() => {
+  const grounds = new Map([[null, ""]]);
+  const ground = e => {
+    if (!grounds.has(e)) {
+      const s = getComputedStyle(e);
+      const paint = [s.backgroundColor, s.backgroundImage, s.opacity, s.filter, s.mixBlendMode].join();
+      const clear = paint === "rgba(0, 0, 0, 0),none,1,none,normal";
+      grounds.set(e, ground(e.parentElement) + (clear ? "" : "|" + paint));
+    }
+    return grounds.get(e);
+  };
+  const kinds = new Map();
+  for (const e of document.body.querySelectorAll("*")) {
+    e.removeAttribute("data-kind");
+    const text = [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.textContent.trim());
+    if (!(text || e.matches("input, textarea, select")) || !e.checkVisibility()) continue;
+    const s = getComputedStyle(e), outer = getComputedStyle(e.parentElement);
+    const font = [s.color, s.fontSize, s.fontWeight, s.textShadow, s.textDecoration, outer.color];
+    const kind = [e.tagName, e.className, ...font, ground(e)].join();
+    const size = e.querySelectorAll("*").length;
+    if (!kinds.has(kind) || size < kinds.get(kind).size) kinds.set(kind, {size, e});
+  }
+  kinds.forEach(({e}) => e.setAttribute("data-kind", ""));
+  return kinds.size;
+}
+"""
 
 
-def axe(page: Page, rules: tuple[str, ...] = ()) -> list[str]:
-    """Serious and critical findings of axe: rule, impact, node; of all its rules, or of these."""
+def axe(page: Page, colours: bool = True, others: bool = True, every: bool = FULL) -> list[str]:
+    """Serious and critical findings of axe, of its rules of colours and of the others: rule, impact, node.
+
+    Colours are looked at in one element of each kind, or in `every` one.
+    """
     page.evaluate(_axe_source())
-    # Its preload fetches every sheet again and looks for the theme's `@import "../basic.css"` in the wrong place:
-    # a failed request that the page itself does not make.
-    only = f", runOnly: {{type: 'rule', values: {list(rules)}}}" if rules else ""
-    options = f"{{resultTypes: ['violations'], preload: false{only}}}"
-    found = page.evaluate(f"axe.run(document, {options}).then(found => found.violations)")
+    found = []
+    if colours:
+        where = "document" if every or not page.evaluate(_MARK) else "{include: [['[data-kind]']]}"
+        found += _violations(page, where, {"runOnly": {"type": "rule", "values": COLOURS}})
+    if others:
+        found += _violations(page, "document", {"rules": {rule: {"enabled": False} for rule in COLOURS}})
     return [
         f"{rule['id']} ({rule['impact']}): {node['html'][:200]} — {node['failureSummary'][-200:]}"
         for rule in found
         if rule["impact"] in IMPACTS
         for node in rule["nodes"]
     ]
+
+
+def _violations(page: Page, where: str, options: dict[str, Any]) -> list[Any]:
+    # Its preload fetches every sheet again and looks for the theme's `@import "../basic.css"` in the wrong place:
+    # a failed request that the page itself does not make.
+    options = {"resultTypes": ["violations"], "preload": False, **options}
+    found: list[Any] = page.evaluate(f"options => axe.run({where}, options).then(found => found.violations)", options)
+    return found
 
 
 # Raw TeX that a reader would see: outside scripts, code and what MathJax has set.
