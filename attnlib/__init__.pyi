@@ -10,6 +10,7 @@ from attnlib.kernels.flash import flash_attention as flash_attention
 from attnlib.kernels.gated import gated_linear_attention as gated_linear_attention
 from attnlib.kernels.gated import gated_linear_attention_state as gated_linear_attention_state
 from attnlib.kernels.gated import gated_linear_attention_step as gated_linear_attention_step
+from attnlib.kernels.linear import State as State
 from attnlib.kernels.linear import linear_attention as linear_attention
 from attnlib.kernels.linear import linear_attention_state as linear_attention_state
 from attnlib.kernels.linear import linear_attention_step as linear_attention_step
@@ -35,6 +36,7 @@ from attnlib.layers.recurrent import lstm as lstm
 from attnlib.layers.recurrent import rnn as rnn
 from attnlib.measure import clock as clock
 from attnlib.measure import count as count
+from attnlib.measure import fastmemory as fastmemory
 from attnlib.measure import graph as graph
 from attnlib.measure.device import measure_device as measure_device
 from attnlib.parallel.spread import spread as spread

@@ -10,6 +10,7 @@ import pytest
 import attnlib
 from attnlib import cost, count, decoding, graph, hardness, taylor
 from attnlib.book import train
+from tools import names
 
 HERE = Path(__file__).parent
 TABLES = [
@@ -21,10 +22,8 @@ TABLES = [
 
 
 def public(module):
-    """The functions of attnlib that a module shows: those it lists, all it has imported, or its own."""
-    own = [n for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__]
-    names = getattr(module, "__all__", vars(module) if module.__name__.count(".") == 1 else own)
-    return {n: getattr(module, n) for n in names if not n.startswith("_") and inspect.isfunction(getattr(module, n))}
+    """The functions that a module shows, as the API page finds them."""
+    return {n: getattr(module, n) for n in names.shown(module) if inspect.isfunction(getattr(module, n))}
 
 
 FUNCTIONS = {

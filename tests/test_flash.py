@@ -366,7 +366,17 @@ def bad_cost(argument, expected, got, **kwargs):
     return argument, expected, got, cost.flash_attention, (sizes.pop("n"), sizes.pop("d_k")), sizes
 
 
+def bad_cover(argument, expected, got, **kwargs):
+    given = {"n": 8, "m": 8, "large": (4, 4), "small": (2, 2), "causal": True, "window": None} | kwargs
+    return argument, expected, got, cost.cover, (), given
+
+
 BAD = [
+    *(bad_cover(name, "an integer of at least 1", "0", **{name: 0}) for name in ("n", "m", "window")),
+    *(bad_cover(name, "two integers of at least 1", "(0, 2)", **{name: (0, 2)}) for name in ("large", "small")),
+    bad_cover("large", "two integers of at least 1", "4", large=4),
+    bad_cover("small", "divisors of large = (4, 4)", "(2, 3)", small=(2, 3)),
+    bad_cover("causal", "True or False", "1", causal=1),
     bad("q", "an array", "list", q=[1.0]),
     bad("k", "d_k = 4", "d_k = 3", k=X[..., :3]),
     bad("v", "m = 5", "m = 4", v=X[:, :4]),

@@ -115,7 +115,7 @@ def _escaped(text: str) -> str:
 # Formulas ------------------------------------------------------------
 
 SYMBOLS = {
-    "∂": r"\partial ", "⟨": r"\langle ", "⟩": r"\rangle ", "∈": r"\in ",
+    "∂": r"\partial ", "⟨": r"\langle ", "⟩": r"\rangle ", "∈": r"\in ", "≈": r"\approx ",
     "Σ": r"\sum ", "√": r"\sqrt ", "∇": r"\nabla ", "∞": r"\infty ", "½": r"\tfrac12 ", "…": r"\dots ",
     "−": "-", "·": r"\cdot ", "×": r"\times ", "∘": r"\circ ", "⊗": r"\otimes ", "≤": r"\le ", "≥": r"\ge ",
     "←": r"\leftarrow ", "↦": r"\mapsto ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",

@@ -1,7 +1,8 @@
 """Every public name of the library, found and never listed: what the API page and the map show.
 
-A name is public that `attnlib/__init__.pyi` or the `__init__.py` of a public package exports (`import x as x`), and
-in any other public module every function and class without an underscore, and every constant with a docstring.
+A name is public that `attnlib/__init__.pyi` or the `__init__.py` of a public package exports, and in any other public
+module every function and class without an underscore, every constant with a docstring, and what it exports besides:
+`import x as x`, which type checkers read the same way, says that what a private module made is this one's own.
 A module of a package from which the package exports nothing is public itself: `attnlib.book.plot`. So is whatever
 the registry names, wherever it lives.
 """
@@ -61,6 +62,15 @@ def public_names() -> dict[str, Any]:
     return {f"{room.path}.{name}": room.find(name) for room in rooms() for name in room.names}
 
 
+def shown(module: ModuleType) -> list[str]:
+    """The names that a public module shows: those that it exports, and unless it is a package those that it makes."""
+    exported = _exports(module)
+    if hasattr(module, "__path__"):
+        return list(exported)
+    made = [x.name for x in _tree(module).body if isinstance(x, ast.FunctionDef | ast.ClassDef)]
+    return [name for name in (*made, *exported, *_constants(module)) if not name.startswith("_")]
+
+
 def unwrapped(function: Any) -> Any:
     """Return the function itself where the registry has filled in options."""
     return function.func if isinstance(function, partial) else function
@@ -112,20 +122,18 @@ def map_rows() -> tuple[list[Row], list[Row]]:
 
 
 def _every_module() -> Iterator[tuple[str, ModuleType, list[str]]]:
-    exported = _exports(attnlib)
-    yield "attnlib", attnlib, list(exported)
-    for name in exported:
+    yield "attnlib", attnlib, shown(attnlib)
+    for name in shown(attnlib):
         module = getattr(attnlib, name)
         if inspect.ismodule(module):
             yield from _with_parts(f"attnlib.{name}", module)
 
 
 def _with_parts(path: str, module: ModuleType) -> Iterator[tuple[str, ModuleType, list[str]]]:
+    yield path, module, shown(module)
     if not hasattr(module, "__path__"):
-        yield path, module, _own(module)
         return
     exported = _exports(module)
-    yield path, module, list(exported)
     for part in pkgutil.iter_modules(module.__path__):
         full = f"{module.__name__}.{part.name}"
         if not part.name.startswith("_") and full not in exported.values():
@@ -147,14 +155,9 @@ def _tree(module: ModuleType) -> ast.Module:
 
 
 def _exports(module: ModuleType) -> dict[str, str]:
-    """`name: module` that it is imported from, of every name that a package exports."""
+    """`name: module` that it is imported from, of every name that a module exports."""
     imports = [statement for statement in _tree(module).body if isinstance(statement, ast.ImportFrom)]
     return {a.name: str(i.module) for i in imports for a in i.names if a.asname == a.name}
-
-
-def _own(module: ModuleType) -> list[str]:
-    made = [x.name for x in _tree(module).body if isinstance(x, ast.FunctionDef | ast.ClassDef)]
-    return [name for name in (*made, *_constants(module)) if not name.startswith("_")]
 
 
 def _constants(module: ModuleType) -> dict[str, str]:

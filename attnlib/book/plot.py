@@ -28,12 +28,17 @@ except ImportError as error:
 
 Real = int | float
 
-# Okabe and Ito's colours, the first four furthest apart for every kind of colour vision. Orange, sky blue and
-# blue are darkened so that each stands out 3:1 from white; yellow cannot, and is left out.
 COLOURS = ("#005A9C", "#D55E00", "#009E73", "#CC79A7", "#000000", "#7A5C00", "#3C97D3")
+"""Okabe and Ito's colours, the first four furthest apart for every kind of colour vision.
+
+Orange, sky blue and blue are darkened so that each stands out 3:1 from white; yellow cannot, and is left out.
+"""
+
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
 GUIDE = "#595959"
+"""The grey of a line that guides the eye, and of its label."""
 
 RC: Any = {
     "figure.facecolor": "white",

@@ -14,10 +14,14 @@ from attnlib import cost
 from attnlib._numbers import three_digits
 from attnlib.book import mathml
 
-# Powers of two and the sizes half-way between them. Every number of heads divides every width.
 LENGTHS = (*(s for k in range(6, 20) for s in (2**k, 3 * 2 ** (k - 1))), 2**20)
+"""The lengths that a chart has: powers of two, and the sizes half-way between them."""
+
 WIDTHS = (*(s for k in range(6, 14) for s in (2**k, 3 * 2 ** (k - 1))), 2**14)
+"""Its widths, likewise."""
+
 HEADS = (1, 2, 4, 8, 16, 32)
+"""Its numbers of heads, each of which divides every width."""
 
 # The picture, in the units of its viewBox: small, so that its letters stay legible on a phone.
 SIZE, LEFT, RIGHT, TOP, BOTTOM = (400, 310), 44, 302, 12, 264

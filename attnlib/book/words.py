@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 SAME = 1.05
+"""The largest ratio of two measured numbers that a sentence calls alike."""
+
 HALVES = 2.0  # the factor that a prediction of a time has to keep
 
 Real = int | float

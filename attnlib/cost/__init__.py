@@ -17,6 +17,8 @@ from attnlib.cost.devices import ACCELERATORS as ACCELERATORS
 from attnlib.cost.devices import Curve as Curve
 from attnlib.cost.devices import Device as Device
 from attnlib.cost.feed_forward import feed_forward as feed_forward
+from attnlib.cost.flash import BLOCKS as BLOCKS
+from attnlib.cost.flash import cover as cover
 from attnlib.cost.flash import flash_attention as flash_attention
 from attnlib.cost.gated import gated_linear_attention as gated_linear_attention
 from attnlib.cost.gated import gated_linear_attention_step as gated_linear_attention_step

@@ -168,19 +168,50 @@ def block_pairs(
     return np.argwhere(whole), np.argwhere(visit & ~whole)
 
 
-@lru_cache(maxsize=256)
 def cover(
     n: int, m: int, large: tuple[int, int], small: tuple[int, int], causal: bool, window: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the blocks to visit: large ones that are wholly visible; for the rest small ones, whole and partial.
 
-    A large product runs faster, a small block holds fewer hidden pairs. Sizes of small blocks divide those of large
-    ones, or a large block holds the whole side.
+    A large product runs faster, a small block holds fewer hidden pairs.
+
+    Args:
+        n: queries.
+        m: keys.
+        large: queries and keys in a large block.
+        small: the same in a small one. They divide those of a large block, or it holds the whole side.
+        causal: query i sees keys j ≤ i + m − n only.
+        window: query i sees keys |j − i − m + n| < window only; None: no window.
+
+    Returns:
+        Three integer arrays of shape (blocks, 2): the (query block, key block) pairs of whole large blocks, of whole
+        small ones, and of small ones with some pair hidden.
+
+    Raises:
+        ValueError: a length, size or window below 1, causal not a bool, small blocks not dividing large ones.
+
+    Cost: O(number of small blocks), once for the same arguments.
 
     Example:
         >>> [x.tolist() for x in cover(8, 8, (4, 4), (2, 2), True, None)]
         [[[1, 0]], [[1, 0], [3, 2]], [[0, 0], [1, 1], [2, 2], [3, 3]]]
     """
+    name = "cost.cover"
+    _check.positive_int(name, n=n, m=m)
+    _check.optional_int(name, window=window)
+    _check.flags(name, causal=causal)
+    for argument, pair in (("large", large), ("small", small)):
+        if not isinstance(pair, tuple) or len(pair) != 2 or not all(map(_check.whole, pair)):
+            raise ValueError(f"{name}: {argument}: expected two integers of at least 1, got {pair!r}")
+    if any(b % part and b < side for b, part, side in zip(large, small, (n, m), strict=True)):
+        raise ValueError(f"{name}: small: expected divisors of large = {large}, got {small}")
+    return _cover(n, m, large, small, causal, window)
+
+
+@lru_cache(maxsize=256)
+def _cover(
+    n: int, m: int, large: tuple[int, int], small: tuple[int, int], causal: bool, window: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     whole, _ = block_pairs(n, m, *large, causal, window)
     taken = np.zeros((-(-n // large[0]), -(-m // large[1])), bool)
     taken[tuple(whole.T)] = True
@@ -201,9 +232,9 @@ def _visited(
 
     def count(n: Number, m: Number) -> tuple[Number, ...]:
         n, m = int(n), int(m)
-        sizes = [(min(b_q, n), min(b_k, m)) for b_q, b_k in (large, small)]
-        whole, left, part = cover(n, m, *sizes, causal, window)
-        return _totals((sizes[0], len(whole)), (sizes[1], len(left) + len(part)))
+        wide, narrow = ((min(b_q, n), min(b_k, m)) for b_q, b_k in (large, small))
+        whole, left, part = cover(n, m, wide, narrow, causal, window)
+        return _totals((wide, len(whole)), (narrow, len(left) + len(part)))
 
     if isinstance(n, np.ndarray) or isinstance(m, np.ndarray):
         return tuple(np.vectorize(count, otypes=[float] * 4)(n, m))

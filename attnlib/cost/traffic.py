@@ -93,8 +93,9 @@ def attention_io(
         backward: add the gradients with respect to q, k and v from the saved weights: 7nm more, and the products.
 
     Returns:
-        `Traffic`, in numbers, with the steps "scores", "softmax" and "values". Products move what `tiling` says; a
-        softmax row longer than M is read twice. For symbols: no rounding, and the tiles that are best for M ≥ d².
+        `Traffic`, in numbers, with the steps "scores", "softmax" and "values". Products run in the tiles that
+        move least; a softmax row longer than M is read twice. For symbols: no rounding, and the tiles that are best
+        for M ≥ d².
 
     Raises:
         ValueError: a size below 1 or not whole, or a fast memory of fewer than three numbers.

@@ -62,7 +62,7 @@ class ErrorBound(NamedTuple):
 def error_bound(order: int, logit_bound: float | int) -> ErrorBound:
     """Bound the distance between Taylor and softmax attention whose logits lie within ±logit_bound.
 
-    variation = tanh(H/4),   H = ln max_x T_p(x)e⁻ˣ − ln min_x T_p(x)e⁻ˣ,   |x| ≤ B
+    variation = tanh(H/4),   H = ln max_x T_p(x) e^(−x) − ln min_x T_p(x) e^(−x),   |x| ≤ B
 
     Args:
         order: p ≥ 0.

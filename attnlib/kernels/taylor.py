@@ -13,27 +13,16 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attnlib import _arrays, _check
-from attnlib.cost.taylor import MAX_FEATURES, Crossover, check_order, crossover, taylor_features
+from attnlib.cost.taylor import MAX_FEATURES as MAX_FEATURES
+from attnlib.cost.taylor import Crossover as Crossover
+from attnlib.cost.taylor import check_order, taylor_features
+from attnlib.cost.taylor import crossover as crossover
 from attnlib.kernels import _monomials
 from attnlib.kernels._state import State, check_arguments, empty, key_mask, run, step, wide_enough
-from attnlib.kernels._taylor_error import ErrorBound, error_bound, minimal_order, negative_below
-
-__all__ = [
-    "MAX_FEATURES",
-    "Crossover",
-    "ErrorBound",
-    "Monomials",
-    "crossover",
-    "error_bound",
-    "features",
-    "minimal_order",
-    "monomials",
-    "negative_below",
-    "taylor_attention",
-    "taylor_attention_state",
-    "taylor_attention_step",
-    "truncated_exponential",
-]
+from attnlib.kernels._taylor_error import ErrorBound as ErrorBound
+from attnlib.kernels._taylor_error import error_bound as error_bound
+from attnlib.kernels._taylor_error import minimal_order as minimal_order
+from attnlib.kernels._taylor_error import negative_below as negative_below
 
 AnyArray = Array | np.ndarray
 
@@ -152,7 +141,7 @@ def taylor_attention_state(
         dtype: of the sums; float32 or wider.
 
     Returns:
-        A `linear.State` of zeros.
+        A `State` of zeros.
 
     Raises:
         ValueError: sizes that are not positive integers, an order as in `taylor_attention`, a dtype narrower than

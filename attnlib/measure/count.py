@@ -14,7 +14,7 @@ from jax.extend.core import Var
 
 from attnlib.measure import _rules
 from attnlib.measure._rules import Operations as Operations
-from attnlib.measure._rules import Rule
+from attnlib.measure._rules import Rule as Rule
 
 
 def operations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Operations:

@@ -15,19 +15,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from attnlib import _arrays, _check
-from attnlib.measure.chains import depth, span
-
-__all__ = [
-    "convolution",
-    "depends",
-    "depth",
-    "full",
-    "path_length",
-    "receptive_field",
-    "recurrent",
-    "restricted",
-    "span",
-]
+from attnlib.measure.chains import depth as depth
+from attnlib.measure.chains import span as span
 
 Reads = Callable[[int, int], Iterable[int]]
 """reads(layer, i): the positions that position i of that layer reads, one layer below; layer 0 reads the input."""

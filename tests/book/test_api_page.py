@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import doctest
+import inspect
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import jupytext
 import pytest
 from bs4 import BeautifulSoup, Tag
 
@@ -117,6 +123,69 @@ def test_public_names_are_those_that_can_be_imported() -> None:
     assert not [name for name in public if name.rpartition(".")[2].startswith("_")]
     functions = [value for value in public.values() if callable(value)]
     assert len(set(map(id, functions))) == len(functions)  # nothing has two entries
+
+
+def test_a_module_shows_what_it_takes_from_a_private_one_under_its_name() -> None:
+    public = set(names.public_names())
+    assert {"attnlib.taylor.error_bound", "attnlib.count.Operations", "attnlib.graph.depth"} < public
+    assert "attnlib.taylor.MAX_FEATURES" in public  # a constant: its docstring stands where it is made
+    assert not {"attnlib.taylor.check_order", "attnlib.taylor.run", "attnlib.graph.Array"} & public
+
+
+def used_names(text: str) -> set[tuple[str, str]]:
+    """(module, name) of what a program takes from attnlib: `from attnlib import count` and `count.flops`, say."""
+    nodes = list(ast.walk(ast.parse(text)))
+    imports = [
+        node for node in nodes if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("attnlib.")
+    ]
+    taken = {a.asname or a.name: (str(node.module), a.name) for node in imports for a in node.names}
+    modules = {name: value for name in taken if inspect.ismodule(value := find(*taken[name]))}
+    parts = {
+        (modules[node.value.id].__name__, node.attr)
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules
+    }
+    return parts | {pair for name, pair in taken.items() if name not in modules}
+
+
+def find(module: str, name: str) -> Any:
+    value = getattr(import_module(module), name, None)
+    return import_module(f"{module}.{name}") if value is None else value
+
+
+def programs() -> Iterator[tuple[str, str]]:
+    """What chapters run, and the examples in the library's docstrings, each file as one program."""
+    for path in sorted((ROOT / "chapters").glob("*.md")):
+        cells = jupytext.read(path).cells
+        yield path.name, "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for path in sorted((ROOT / "attnlib").rglob("*.py")):
+        nodes = [node for node in ast.walk(ast.parse(path.read_text("utf8"))) if isinstance(node, documented)]
+        examples = [x for node in nodes for x in doctest.DocTestParser().get_examples(ast.get_docstring(node) or "")]
+        yield path.name, "".join(example.source for example in examples)
+
+
+def test_what_chapters_and_examples_use_has_an_entry() -> None:
+    public = names.public_names()
+    entries = {id(value) for value in public.values() if callable(value)}
+    used = {(*pair, where) for where, text in programs() for pair in used_names(text)}
+    assert len(used) > 100
+    found = [(m, n, where) for m, n, where in used if not inspect.ismodule(find(m, n))]
+    assert not [(m, n, where) for m, n, where in found if id(find(m, n)) not in entries and f"{m}.{n}" not in public]
+
+
+def test_what_an_entry_names_alone_has_an_entry() -> None:
+    """A name in backticks that its module knows, and nobody else's: `State` in the docstring of a step."""
+    public = names.public_names()
+    entries = {id(value) for value in public.values() if callable(value)}
+    for room in names.rooms():
+        for name in room.names:
+            home = import_module(getattr(room.find(name), "__module__", room.module.__name__))
+            for word in re.findall(r"`([A-Za-z]\w*)`", names.documentation(room, name)):
+                value = getattr(home, word, None)
+                ours = getattr(value, "__module__", "attnlib").partition(".")[0] == "attnlib"
+                if value is not None and ours and not inspect.ismodule(value):
+                    assert id(value) in entries or f"{room.path}.{word}" in public, (room.path, name, word)
 
 
 def test_formulas_are_typeset(api: BeautifulSoup) -> None:
