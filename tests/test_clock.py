@@ -262,7 +262,7 @@ def test_keep_memory_ends_page_faults():
 
 
 def test_keep_memory_says_when_it_can_not(monkeypatch):
-    monkeypatch.setattr(clock.ctypes, "CDLL", lambda _: object())  # a C library that is not glibc
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())  # a C library that is not glibc
     assert clock.keep_memory() is False
 
 

@@ -4,9 +4,9 @@ Conventions: a multiply-add is 2 FLOPs; an exp is one transcendental, not a FLOP
 reduction of m numbers is m FLOPs.
 """
 
-from attnlib.cost.algebra import BYTES as BYTES
+from attnlib.cost._sizes import BYTES as BYTES
+from attnlib.cost._sizes import Number as Number
 from attnlib.cost.algebra import Cost as Cost
-from attnlib.cost.algebra import Number as Number
 from attnlib.cost.algebra import Step as Step
 from attnlib.cost.convolution import conv as conv
 from attnlib.cost.convolution import conv_path as conv_path

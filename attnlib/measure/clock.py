@@ -10,14 +10,11 @@ The environment variable ATTNLIB_CLOCK multiplies every budget: with 0.1 a noteb
 time, and its times scatter more. There are never fewer than 5 repeats, and `repeats` and `rounds` stay as given.
 """
 
-import ctypes
 import math
 import os
-import platform
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -26,6 +23,11 @@ import numpy as np
 
 from attnlib import _check
 from attnlib._numbers import three_digits
+from attnlib.measure._exponent import Fit as Fit
+from attnlib.measure._exponent import exponent as exponent
+from attnlib.measure._exponent import student_t as student_t
+from attnlib.measure._machine import keep_memory as keep_memory
+from attnlib.measure._machine import machine as machine
 
 Timer = Callable[[], float]
 
@@ -111,23 +113,6 @@ class Comparison:
     def __str__(self) -> str:
         width = max(len(name) for name in self.timings)
         return "\n".join(f"{name:<{width}}  {t}  {self.ratios[name]}" for name, t in self.timings.items())
-
-
-@dataclass(frozen=True)
-class Fit:
-    """The power law seconds = constant · size^exponent, with a 95 % interval for the exponent."""
-
-    exponent: float
-    standard_error: float
-    constant: float
-    interval: tuple[float, float]
-
-    def predict(self, size: int | float) -> float:
-        """Return the seconds that the fitted law gives for `size`."""
-        return float(self.constant * size**self.exponent)
-
-    def __str__(self) -> str:
-        return f"{self.exponent:.2f} (95 %: {self.interval[0]:.2f} to {self.interval[1]:.2f})"
 
 
 def time(
@@ -236,124 +221,6 @@ def compare(
     )
 
 
-def exponent(sizes: Sequence[int | float] | np.ndarray, seconds: Sequence[int | float] | np.ndarray) -> Fit:
-    """Fit a power law to times: the slope of log seconds against log size, by least squares.
-
-    With x = log size, y = log seconds and k points, slope = Σ(x−x̄)(y−ȳ) / Σ(x−x̄)², and its standard error
-    is √(RSS / (k−2) / Σ(x−x̄)²). The 95 % interval uses Student's t with k−2 degrees of freedom.
-
-    Small sizes bend the line: fixed overheads flatten it, so leave out what the overhead dominates.
-
-    Args:
-        sizes: what was varied, positive, not all equal.
-        seconds: the time of each, positive (medians, say).
-
-    Returns:
-        A `Fit`.
-
-    Raises:
-        ValueError: fewer than 3 points, lengths that differ, sizes all equal, or a value that is not positive
-            and finite.
-
-    Example:
-        >>> print(exponent([1, 2, 4], [3.0, 12.0, 48.0]))
-        2.00 (95 %: 2.00 to 2.00)
-    """
-    n, t = _positive("sizes", sizes), _positive("seconds", seconds)
-    if n.size != t.size:
-        raise ValueError(f"clock.exponent: seconds: expected one for each of the {n.size} sizes, got {t.size}")
-    if n.size < 3:
-        raise ValueError(
-            f"clock.exponent: sizes: expected at least 3 points to fit a slope and its error, got {n.size}"
-        )
-    x, y = np.log(n), np.log(t)
-    dx, dy = x - x.mean(), y - y.mean()
-    sxx = float(dx @ dx)
-    if np.all(n == n[0]):
-        raise ValueError(f"clock.exponent: sizes: expected different sizes, got {n[0]:g} only")
-    slope = float(dx @ dy) / sxx
-    residual = dy - slope * dx
-    error = math.sqrt(float(residual @ residual) / (n.size - 2) / sxx)
-    half = student_t(n.size - 2) * error
-    constant = math.exp(float(y.mean()) - slope * float(x.mean()))
-    return Fit(slope, error, constant, (slope - half, slope + half))
-
-
-def student_t(degrees: int, confidence: float = 0.95) -> float:
-    """Return t with P(|T| < t) = `confidence` for Student's T with `degrees` degrees of freedom.
-
-    Raises:
-        ValueError: `degrees` is not a positive integer or `confidence` is not between 0 and 1.
-
-    Example:
-        >>> round(student_t(1), 3), round(student_t(10), 3)
-        (12.706, 2.228)
-    """
-    _check.positive_int("clock.student_t", degrees=degrees)
-    if not 0 < confidence < 1:
-        raise ValueError(f"clock.student_t: confidence: expected a number between 0 and 1, got {confidence}")
-    from scipy.special import stdtrit  # takes longer to import than everything else here
-
-    return float(stdtrit(degrees, (1 + confidence) / 2))
-
-
-def machine() -> str:
-    """Describe in one line what a measurement ran on: processor, cores, JAX's device, versions.
-
-    It goes into published pages, so it names no host and no path.
-
-    Example:
-        >>> machine().count("Python")
-        1
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    device = jax.devices()[0]
-    kind = "" if device.device_kind.lower() == device.platform else f" ({device.device_kind})"
-    plural = "s" if cores > 1 else ""
-    return (
-        f"{_processor()}, {cores} core{plural}, jax {jax.__version__} on {device.platform}{kind}, "
-        f"Python {platform.python_version()}"
-    )
-
-
-def keep_memory() -> bool:
-    """Let this process keep the memory that programs give back, so that times do not depend on what ran before.
-
-    On Linux, a large array goes back to the system when it is freed, and the system clears every page before the
-    next program gets it. What is large depends on what was freed before. This asks the C library to take arrays of
-    every size from its own memory, and to keep it. It cannot be undone. It holds for the thread that calls it: say
-    `jax.config.update("jax_cpu_enable_async_dispatch", False)` before JAX starts, and programs take their memory in
-    the thread that runs them.
-
-    Returns:
-        Whether the C library has agreed: False where it has no such settings (macOS, Windows, musl), and then nothing
-        has changed.
-
-    Cost: the process never gets smaller again.
-
-    Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
-
-    Example:
-        >>> import subprocess, sys
-        >>> code = "from attnlib import clock; assert clock.keep_memory() in (True, False)"
-        >>> subprocess.run([sys.executable, "-c", code]).returncode  # another process: it cannot be undone
-        0
-    """
-    if platform.system() != "Linux" or not hasattr(library := ctypes.CDLL(None), "gnu_get_libc_version"):
-        return False
-    # The numbers are those of malloc.h; -1: never.
-    trim_threshold, mmap_max = -1, -4
-    return bool(library.mallopt(mmap_max, 0)) and bool(library.mallopt(trim_threshold, -1))
-
-
-def _processor() -> str:
-    """Return the processor's model where the system tells it, else its architecture."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next((" ".join(m.split()) for m in models if m), platform.machine() or "unknown processor")
-
-
 def _once(fn: Callable[..., Any], args: tuple[Any, ...], timer: Timer) -> float:
     start = timer()
     _ready(fn(*args))
@@ -384,13 +251,3 @@ def _settings(function: str, name: str, repeats: int | None, warmup: int, budget
     if not re.fullmatch(r"\d+\.?\d*|\.\d+", factor) or not float(factor):
         raise ValueError(f"{function}: ATTNLIB_CLOCK: expected a positive number such as 0.1, got {factor!r}")
     return budget * float(factor)
-
-
-def _positive(name: str, values: Sequence[int | float] | np.ndarray) -> np.ndarray:
-    x = np.asarray(values, dtype=float)
-    if x.ndim != 1:
-        raise ValueError(f"clock.exponent: {name}: expected a list of numbers, got an array of shape {x.shape}")
-    if not np.all((x > 0) & np.isfinite(x)):
-        bad = x[~((x > 0) & np.isfinite(x))][0]
-        raise ValueError(f"clock.exponent: {name}: expected positive finite numbers, got {bad:g}")
-    return x

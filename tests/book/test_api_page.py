@@ -287,7 +287,7 @@ def test_what_is_missing_turns_the_build_red(book: Path, tmp_path: Path) -> None
     spoiled = shutil.copytree(book, tmp_path / "book")
     shutil.rmtree(spoiled / "_build")
     faults = {
-        "attnlib/cost/algebra.py": ('"""Bytes of one number of each dtype that has a name here."""', ""),
+        "attnlib/cost/_sizes.py": ('"""Bytes of one number of each dtype that has a name here."""', ""),
         "attnlib/kernels/flash.py": ("Three running numbers", "With `jax.no_such_thing`, three running numbers"),
         "attnlib/kernels/softmax.py": ("Σ_j w_ij v_j", "Σ_j w_ij ☃_j"),
         "chapters/api-hardness.md": ("```{api} attnlib.hardness\n```", "Nothing."),
