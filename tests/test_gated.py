@@ -1,6 +1,4 @@
-"""Gated linear attention beyond the contract: every kind of decay, strong ones, states, closed forms, precision."""
-
-import io
+"""Gated linear attention beyond the contract: every kind of decay, strong ones, closed forms, precision."""
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +19,7 @@ from attnlib import (
     reference,
     spread,
 )
+from attnlib.measure.count import with_backward
 
 KINDS = ("none", "number", "keys", "channels")
 
@@ -33,14 +32,6 @@ def decays(rng, kind, lead, m, d_k, dtype=np.float32):
     """Decays of one kind; half of them weak, so that many keys are felt."""
     shape = {"none": None, "number": (), "keys": (*lead, m), "channels": (*lead, m, d_k)}[kind]
     return None if shape is None else jnp.asarray(-rng.exponential(size=shape) * (rng.random(shape) < 0.5), dtype)
-
-
-def with_backward(fn):
-    def run(do, *args):
-        out, vjp = jax.vjp(fn, *args)
-        return out, *vjp(do)
-
-    return run
 
 
 def weights(q, k, decay):
@@ -258,42 +249,6 @@ def test_mixed_dtypes(rng):
 # --- states ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_steps_of_any_length_resume_from_a_saved_state(rng, kind):
-    """One run, steps of 9, 1 and 13 tokens, and a state that went through a file: the same outputs and gradients."""
-    with float64():
-        q, k, v, do = arrays(rng, (2, 3, 23, 4), (2, 1, 23, 4), (2, 1, 23, 5), (2, 3, 23, 5), dtype=np.float64)
-        decay = decays(rng, kind, (2, 1), 23, 4, np.float64)
-        args = (q, k, v, *(() if kind == "none" else (decay,)))
-
-        def part(x, rows):
-            axis = -1 if x.ndim == 3 else -2
-            return x if x.ndim == 0 else x[..., rows] if axis == -1 else x[..., rows, :]
-
-        def stepwise(*args):
-            state, outputs = gated_linear_attention_state(4, 5, lead=(2, 1), dtype=jnp.float64), []
-            for rows in (np.s_[:9], np.s_[9:10], np.s_[10:]):
-                o, state = gated_linear_attention_step(state, *(part(x, rows) for x in args), chunk=4)
-                outputs.append(o)
-            return jnp.concatenate(outputs, axis=-2)
-
-        once = jax.jit(with_backward(gated_linear_attention))(do, *args)
-        for a, b in zip(jax.jit(with_backward(stepwise))(do, *args), once, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
-
-        _, state = gated_linear_attention_step(
-            gated_linear_attention_state(4, 5, lead=(2, 1), dtype=jnp.float64), *(part(x, np.s_[:10]) for x in args)
-        )
-        file = io.BytesIO()
-        np.save(file, state)
-        file.seek(0)
-        o, after = gated_linear_attention_step(np.load(file), *(part(x, np.s_[10:]) for x in args))
-        np.testing.assert_allclose(o, once[0][..., 10:, :], rtol=1e-11, atol=1e-12)
-        exact, end = reference.gated_linear_attention_step(np.zeros((2, 1, 4, 5)), *args)
-        np.testing.assert_allclose(exact, once[0], rtol=1e-11, atol=1e-12)
-        np.testing.assert_allclose(after, end, rtol=1e-11, atol=1e-12)
-
-
 def test_the_gradient_of_a_state_is_a_slope(rng):
     with float64():
         state, q, k, v = arrays(rng, (4, 3), (6, 4), (6, 4), (6, 3), dtype=np.float64)
@@ -392,16 +347,6 @@ def test_flops_are_those_of_the_program(n, m, chunk):
         assert count.matmul_flops(fn, *args) == model().matmul_flops
         both = count.matmul_flops(with_backward(fn), shape((2, n, 3), jnp.float32), *args)
         assert both == model(backward=True).matmul_flops
-
-
-def test_flops_and_bytes_of_a_step():
-    state = gated_linear_attention_state(8, 5, lead=(1,))
-    one = (jnp.ones((2, 1, 8)), jnp.ones((1, 1, 8)), jnp.ones((1, 1, 5)), -0.1)
-    model = cost.gated_linear_attention_step(8, d_v=5, h=2, h_kv=1)
-    assert count.matmul_flops(lambda *a: gated_linear_attention_step(*a, -0.1), state, *one[:3]) == model.matmul_flops
-    assert state.nbytes == model.live
-    context = [gated_linear_attention_step(state, *one)[1].nbytes for state in (state, state + 1)]
-    assert context == [model.live] * 2
 
 
 def test_memory_of_the_backward_pass_is_the_sums_before_every_chunk():

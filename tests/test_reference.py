@@ -277,14 +277,8 @@ def test_features_multiply_to_the_exponential_that_is_cut(d, order, rng):
     equal(state[1][:, 0], [6.0, 6.0])
 
 
-def test_states_are_laid_out_as_the_kernels_lay_them_out(rng):
-    q, k, v = (x.astype("f") for x in arrays(rng, (2, 3, 5, 4), (2, 1, 5, 4), (2, 1, 5, 2)))
-    for name, options in (("linear_attention", {}), ("taylor_attention", {"order": 4})):
-        empty = getattr(attnlib, f"{name}_state")(4, 2, lead=(2, 1), **options)
-        o, state = getattr(attnlib, f"{name}_step")(empty, q, k, v, **options)
-        exact, (s, z) = getattr(reference, f"{name}_step")(empty, q, k, v, **options)
-        for got, expected in ((o, exact), (state.s, s), (state.z, z)):
-            equal(got, expected, rtol=2e-4, atol=2e-5)
+def test_features_are_laid_out_as_the_kernel_lays_them_out(rng):
+    (k,) = (x.astype("f") for x in arrays(rng, (2, 1, 5, 4)))
     for tensor in (False, True):
         equal(taylor.features(k, 3, tensor=tensor), reference.taylor_features(k, 3, tensor=tensor), rtol=1e-5)
 

@@ -1,6 +1,5 @@
 """Taylor attention: features, counts and crossovers of the tables, bounds that hold and are attained, memory."""
 
-import io
 import math
 import warnings
 from fractions import Fraction
@@ -257,27 +256,6 @@ def test_model_in_symbols():
 
 
 # --- state and memory -----------------------------------------------------------------------------------------------
-
-
-def test_state_to_the_byte_and_resumed_from_a_file(rng):
-    q, k, v = arrays(rng, (2, 3, 20, 4), (2, 1, 20, 4), (2, 1, 20, 5))
-    state = taylor_attention_state(4, 5, order=4, lead=(2, 1))
-    model = cost.taylor_attention_step(4, order=4, d_v=5, h=3, h_kv=1, batch=2)
-    assert sum(x.nbytes for x in state) == model.live == 2 * cost.taylor_state(4, 4, d_v=5) * 4
-    step = jax.jit(lambda *a: taylor_attention_step(*a, order=4))
-    outputs = []
-    for i in range(20):
-        if i == 11:
-            file = io.BytesIO()
-            np.savez(file, **state._asdict())
-            file.seek(0)
-            state = State(**np.load(file))
-        o, state = step(state, *(x[..., i : i + 1, :] for x in (q, k, v)))
-        outputs.append(o)
-    once = taylor_attention(q, k, v, order=4, causal=True, chunk=8)
-    np.testing.assert_allclose(jnp.concatenate(outputs, axis=-2), once, rtol=2e-5, atol=2e-6)
-    program = count.matmul_flops(step, state, q[..., :1, :], k[..., :1, :], v[..., :1, :])
-    assert program == model.matmul_flops
 
 
 @pytest.mark.parametrize("causal", [False, True])
