@@ -284,6 +284,12 @@ def test_print(running: Browser, site: str, box_page: str) -> None:
         assert seen.page.evaluate(state) == ["dark", False]
 
 
+def test_the_cheat_sheet_is_one_sheet(running: Browser, site: str) -> None:
+    """As `beforeprint` leaves it, on A4 with the browser's margins."""
+    with context(running, WIDE) as opened, visit(opened, site, "chapters/cheat-sheet.html") as seen:
+        assert len(re.findall(rb"/Type\s*/Page\b", seen.page.pdf(format="A4"))) == 1
+
+
 def test_growth_chart_by_keyboard(running: Browser, site: str) -> None:
     """Moving any slider of the growth chart by keyboard changes its curves and its numbers."""
     charts = containing('class="growth-chart')
