@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from attnlib import _arrays, _check
+from attnlib._sharding import each_device
 from attnlib.cost.linear import chunk_size
 from attnlib.kernels._sums import Plan, arrange, attend
 
@@ -55,7 +56,12 @@ def key_mask(name: str, mask: Any, k: Any) -> Array | None:
     return jnp.broadcast_to(mask[..., 0, :], (*mask.shape[:-2], k.shape[-2]))
 
 
+OWN = {"q": 2, "k": 2, "v": 2, "mask": 1, "state.s": 2, "state.z": 1}
+"""Axes that follow the leading ones."""
+
+
 def run(
+    name: str,
     kernel: Any,
     consts: list[Array],
     q: Any,
@@ -66,17 +72,35 @@ def run(
     chunk: int | None,
     state: State | None,
 ) -> tuple[Array, Any]:
-    """Attend with any kernel of `_sums`; with a state, also return the state after the last key."""
-    q, k, v = (jnp.asarray(x) for x in (q, k, v))
-    arrays, g, index, lead, restore = arrange(q, k, v, mask)
+    """Attend with any kernel of `_sums`; with a state, also return the state after the last key, as it came."""
+    arrays = {"q": jnp.asarray(q), "k": jnp.asarray(k), "v": jnp.asarray(v), "mask": mask}
+    results: Any = (2, None)
+    if state is not None:
+        axes: Any = State  # a tree of their numbers
+        arrays, results = arrays | {"state.s": state.s, "state.z": state.z}, (2, axes(2, 1))
+    shared = {"scale": consts[0], "feature_map": consts[1:]}
+    out: tuple[Array, Any] = each_device(name, (attend_heads, kernel, causal, chunk), arrays, OWN, shared, results)
+    return out
+
+
+def attend_heads(
+    kernel: Any, causal: bool, chunk: int | None, arrays: dict[str, Any], shared: dict[str, Any]
+) -> tuple[Array, Any]:
+    """Attend on one device, in its part of the leading axes."""
+    q, k, v, mask = (arrays[a] for a in ("q", "k", "v", "mask"))
+    consts = [shared["scale"], *shared["feature_map"]]
+    state = State(arrays["state.s"], arrays["state.z"]) if "state.s" in arrays else None
+    rows, g, index, restore = arrange(q, k, v, mask)
     n, m = q.shape[-2], k.shape[-2]
     example = shape_of((1, k.shape[-1]), consts[0].dtype)
     features = jax.eval_shape(kernel.key, example, *consts).shape[0]
     sums = None if state is None else tuple(x.reshape(-1, *x.shape[state.z.ndim - 1 :]) for x in state)
     plan = Plan(kernel, g, n, m, chunk_size(features, chunk), causal, state is not None)
-    o, sums = attend(plan, index, (consts, *arrays, sums))
-    o = restore(o)
-    return o, None if sums is None else State(*(x.reshape(*lead, *x.shape[1:]) for x in sums))
+    o, sums = attend(plan, index, (consts, *rows, sums))
+    if state is None:
+        return restore(o), None
+    new = (x.reshape(old.shape).astype(old.dtype) for x, old in zip(sums, state, strict=True))
+    return restore(o), State(*new)
 
 
 def step(
@@ -103,8 +127,7 @@ def step(
             f"for these keys and values, got {got[0]} and {got[1]}"
         )
     state = State(*(jnp.asarray(x) for x in state))
-    o, new = run(kernel, consts, q, k, v, None, True, chunk, state)
-    return o, State(*(x.reshape(old.shape).astype(old.dtype) for x, old in zip(new, state, strict=True)))
+    return run(name, kernel, consts, q, k, v, None, True, chunk, state)
 
 
 def empty(name: str, features: int, d_v: int, lead: Any, dtype: Any) -> State:

@@ -72,7 +72,7 @@ def arrange(q: Array, k: Array, v: Array, mask: Array | None) -> Any:
     """Sort the leading axes: those that only queries have are rows of one head, which share its keys.
 
     Returns q (· g, n, ·), k (·, m, ·), v (·, m, ·) and mask (·, m), g, the index that says where each head finds its
-    own, the leading shape of the sums, and a function that gives outputs (heads, g, n, d_v) their shape.
+    own, and a function that gives outputs (heads, g, n, d_v) their shape.
     """
     rank = max(x.ndim for x in (q, k, v) if x is not None)
     arrays = [lift(x, rank) for x in (q, k, v)]
@@ -98,13 +98,12 @@ def arrange(q: Array, k: Array, v: Array, mask: Array | None) -> Any:
     q_ = q_.transpose(order).reshape(-1, *q_.shape[-2:]) if group else q_.reshape(-1, *q_.shape[-2:])
     k_, v_ = (x.reshape(-1, *x.shape[-2:]) for x in (k_, v_))
     mask_ = None if mask is None else arrays[3].reshape(-1, arrays[3].shape[-2])
-    sums_lead = tuple(1 if a in group else lead[a] for a in range(rank - 2))
 
     def restore(o: Array) -> Array:
         o = o.reshape(*(lead[a] for a in (*batch, *group)), *o.shape[-2:])
         return o.transpose(np.argsort(order)) if group else o
 
-    return (q_, k_, v_, mask_), g, tuple(index), sums_lead, restore
+    return (q_, k_, v_, mask_), g, tuple(index), restore
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from attnlib import _arrays, _check
+from attnlib._sharding import each_device
 from attnlib.cost.flash import block_sizes, cover
 from attnlib.kernels._exponential import exp_nonpositive
 from attnlib.kernels._heads import bad, finite, lift
@@ -90,10 +91,14 @@ def flash_attention(
     blocks = block_sizes(window, block_q, block_k, jax.default_backend())
     large, small = (Tiles(n, m, min(b_q, n), min(b_k, m), causal, window) for b_q, b_k in blocks)
     factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, _arrays.wide(q, k))
-    mask = None if mask is None else lift(jnp.asarray(mask), len(lead) + 2)
-    lengths = None if lengths is None else lift(_arrays.clipped(lengths, m), len(lead))
-    q, k, v = (lift(x, len(lead) + 2) for x in (q, k, v))
-    o, lse = _attend((large, small), lead, q, k, v, factor, mask, lengths)
+    arrays = {
+        "q": q,
+        "k": k,
+        "v": v,
+        "mask": None if mask is None else jnp.asarray(mask),
+        "lengths": None if lengths is None else _arrays.clipped(lengths, m),
+    }
+    o, lse = each_device(name, (_attend, (large, small)), arrays, OWN, {"scale": factor}, (2, 1))
     return (o, lse) if return_lse else o
 
 
@@ -134,6 +139,9 @@ class Tiles(NamedTuple):
         return seen
 
 
+OWN = {"q": 2, "k": 2, "v": 2, "mask": 2, "lengths": 0}
+"""Axes that follow the leading ones."""
+
 Sizes = tuple[Tiles, Tiles]
 """One head cut into large blocks, and into small ones."""
 
@@ -153,11 +161,15 @@ def _visit(body: Callable[..., Any], carry: Any, sizes: Sizes, hidden: bool) -> 
     return carry
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _attend(
-    sizes: Sizes, lead: tuple[int, ...], q: Array, k: Array, v: Array, factor: Array, mask: Any, lengths: Any
-) -> tuple[Array, Array]:
-    factor = lift(factor, len(lead))
+@partial(jax.jit, static_argnums=0)
+def _attend(sizes: Sizes, arrays: dict[str, Any], shared: dict[str, Array]) -> tuple[Array, Array]:
+    """Attend in every head to arrays as `flash_attention` takes them, lengths no larger than m."""
+    q, k, v, mask, lengths = (arrays[a] for a in OWN)
+    lead = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)))
+    q, k, v = (lift(x, len(lead) + 2) for x in (q, k, v))
+    mask = None if mask is None else lift(mask, len(lead) + 2)
+    lengths = None if lengths is None else lift(lengths, len(lead))
+    factor = lift(shared["scale"], len(lead))
     q, k, v, factor = _vary_alike((q, k, v, factor), (q, k, v, factor, mask, lengths))
     return _flash(sizes, lead, q, k, v, factor, mask, lengths)
 

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attnlib import _arrays, _check
+from attnlib._sharding import each_device
 from attnlib.cost.gated import CAUSAL_ONLY, CHUNK
 from attnlib.kernels._heads import lift
 from attnlib.kernels._state import check_arguments, key_mask, wide_enough
@@ -88,7 +89,7 @@ def gated_linear_attention(
     if not causal:
         raise ValueError(f"{name}: causal: expected True: {CAUSAL_ONLY}, got False")
     decay = channels(name, q, k, v, decay)
-    return run(q, k, v, decay, key_mask(name, mask, k), scale, chunk, None)[0]
+    return run(name, q, k, v, decay, key_mask(name, mask, k), scale, chunk, None)[0]
 
 
 def gated_linear_attention_state(
@@ -185,8 +186,7 @@ def gated_linear_attention_step(
         raise ValueError(
             f"{name}: state: expected shape {shape} for these keys, values and decays, got {tuple(state.shape)}"
         )
-    o, new = run(q, k, v, decay, None, scale, chunk, jnp.asarray(state))
-    return o, new.reshape(shape).astype(state.dtype)
+    return run(name, q, k, v, decay, None, scale, chunk, jnp.asarray(state))
 
 
 def channels(name: str, q: Any, k: Any, v: Any, decay: Any) -> Array:
@@ -211,19 +211,41 @@ def channels(name: str, q: Any, k: Any, v: Any, decay: Any) -> Array:
     return jnp.asarray(decay).reshape(shape)
 
 
+OWN = {"q": 2, "k": 2, "v": 2, "decay": 2, "mask": 1, "state": 2}
+"""Axes that follow the leading ones."""
+
+
 def run(
-    q: Any, k: Any, v: Any, decay: Array, mask: Array | None, scale: Any, chunk: int | None, s: Array | None
-) -> tuple[Array, Array]:
-    """Attend: return the outputs and the final sums (heads, d_k, d_v).
+    name: str,
+    q: Any,
+    k: Any,
+    v: Any,
+    decay: Array,
+    mask: Array | None,
+    scale: Any,
+    chunk: int | None,
+    state: Array | None,
+) -> tuple[Array, Any]:
+    """Attend; with a state, also return the state after the last key, as it came."""
+    arrays = {"q": jnp.asarray(q), "k": jnp.asarray(k), "v": jnp.asarray(v), "decay": decay, "mask": mask}
+    factor = jnp.asarray(1 if scale is None else scale, _arrays.wide(q, k, v, decay))
+    results = (2, None if state is None else 2)
+    call = (attend_heads, CHUNK if chunk is None else chunk)
+    out: tuple[Array, Any] = each_device(name, call, {**arrays, "state": state}, OWN, {"scale": factor}, results)
+    return out
+
+
+def attend_heads(chunk: int, arrays: dict[str, Any], shared: dict[str, Array]) -> tuple[Array, Any]:
+    """Attend on one device, in its part of the leading axes.
 
     A head is what shares a state: keys, values and decays. Leading axes that only queries have are its g rows.
     """
-    q, k, v = (jnp.asarray(x) for x in (q, k, v))
-    dtype, given = _arrays.wide(q, k, v, decay), v.dtype
+    q, k, v, decay, mask, state = (arrays[a] for a in OWN)
+    dtype, given = shared["scale"].dtype, v.dtype
     mask = None if mask is None else mask[..., None]
     rank = max(x.ndim for x in (q, k, v, decay, mask) if x is not None)
     q, k, v, decay = (lift(x.astype(dtype), rank) for x in (q, k, v, decay))
-    q = q * jnp.asarray(1 if scale is None else scale, dtype)
+    q = q * shared["scale"]
     if mask is not None:
         k, v = (jnp.where(lift(mask, rank), x, 0) for x in (k, v))
     lead = np.broadcast_shapes(*(x.shape[:-2] for x in (k, v, decay)))
@@ -233,11 +255,11 @@ def run(
     heads = math.prod(lead)
     rows = jnp.broadcast_to(q, (*whole, *q.shape[-2:])).transpose(order)
     k, v, decay = (jnp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(heads, *x.shape[-2:]) for x in (k, v, decay))
-    s = jnp.zeros((heads, k.shape[-1], v.shape[-1]), dtype) if s is None else s.astype(dtype)
+    s = jnp.zeros((heads, k.shape[-1], v.shape[-1]), dtype) if state is None else state.astype(dtype)
     s = s.reshape(heads, *s.shape[-2:])
-    o, s = attend(CHUNK if chunk is None else chunk, rows.reshape(heads, -1, *q.shape[-2:]), k, v, decay, s)
+    o, s = attend(chunk, rows.reshape(heads, -1, *q.shape[-2:]), k, v, decay, s)
     o = o.reshape(*rows.shape[:-1], v.shape[-1]).transpose(np.argsort(order))
-    return o.astype(given), s
+    return o.astype(given), None if state is None else s.reshape(state.shape).astype(state.dtype)
 
 
 @partial(jax.jit, static_argnums=0)

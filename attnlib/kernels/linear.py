@@ -78,7 +78,7 @@ def linear_attention(
     name = "linear_attention"
     check_arguments(name, q, k, v, causal, mask, scale, chunk)
     kernel, consts = map_kernel(name, feature_map, scale, q, k)
-    return run(kernel, consts, q, k, v, key_mask(name, mask, k), causal, chunk, None)[0]
+    return run(name, kernel, consts, q, k, v, key_mask(name, mask, k), causal, chunk, None)[0]
 
 
 def linear_attention_state(

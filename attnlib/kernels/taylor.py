@@ -13,12 +13,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from attnlib import _arrays, _check
+from attnlib._sharding import each_device
 from attnlib.cost.taylor import MAX_FEATURES as MAX_FEATURES
 from attnlib.cost.taylor import Crossover as Crossover
 from attnlib.cost.taylor import check_order, taylor_features
 from attnlib.cost.taylor import crossover as crossover
 from attnlib.kernels import _monomials
-from attnlib.kernels._state import State, check_arguments, empty, key_mask, run, step, wide_enough
+from attnlib.kernels._state import OWN, State, check_arguments, empty, key_mask, run, step, wide_enough
 from attnlib.kernels._taylor_error import ErrorBound as ErrorBound
 from attnlib.kernels._taylor_error import error_bound as error_bound
 from attnlib.kernels._taylor_error import minimal_order as minimal_order
@@ -109,20 +110,38 @@ def taylor_attention(
             "(centre_rows), got True"
         )
     _warn(name, order)
-    seen = key_mask(name, mask, k)
-    q, k, v = (jnp.asarray(x) for x in (q, k, v))
-    factor = _factor(q, k, scale)
+    arrays = {"q": jnp.asarray(q), "k": jnp.asarray(k), "v": jnp.asarray(v), "mask": key_mask(name, mask, k)}
+    if not isinstance(centre_rows, bool):
+        arrays["centre_rows"] = jnp.asarray(centre_rows)
+    call = (_attend, name, order, causal, chunk, centre_keys, shifted)
+    out: Array = each_device(name, call, arrays, {**OWN, "centre_rows": 1}, {"scale": _factor(q, k, scale)}, 2)
+    return out
+
+
+def _attend(
+    name: str,
+    order: int,
+    causal: bool,
+    chunk: int | None,
+    centre_keys: bool,
+    shifted: bool,
+    arrays: dict[str, Any],
+    shared: dict[str, Array],
+) -> Array:
+    """Attend to checked arguments; with `shifted`, by the shifts that are given or the middle of each row."""
+    q, k, v, seen = (arrays[a] for a in ("q", "k", "v", "mask"))
+    factor = shared["scale"]
     if centre_keys:
         k = _centred(k.astype(factor.dtype), seen)
     if shifted:
         q = q.astype(factor.dtype)
-        shifts = _middle(q, k, factor, seen, causal) if isinstance(centre_rows, bool) else jnp.asarray(centre_rows)
+        shifts = arrays["centre_rows"] if "centre_rows" in arrays else _middle(q, k, factor, seen, causal)
         shifts = jnp.broadcast_to(
             shifts.astype(q.dtype), (*np.broadcast_shapes(shifts.shape[:-1], q.shape[:-2]), q.shape[-2])
         )
         q = jnp.broadcast_to(q, (*shifts.shape, q.shape[-1]))
         q = jnp.concatenate([q, shifts[..., None]], axis=-1)
-    return run(TaylorKernel(order, shifted), [factor], q, k, v, seen, causal, chunk, None)[0]
+    return run(name, TaylorKernel(order, shifted), [factor], q, k, v, seen, causal, chunk, None)[0]
 
 
 def taylor_attention_state(

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from attnlib import _arrays, _check
+from attnlib._sharding import each_device
 from attnlib.layers._draw import draw
 
 Params = dict[str, Array]
@@ -106,13 +107,20 @@ def conv(
         [  11  111 1110 1100] [   1   11  111 1110]
     """
     k = _check_arguments("conv", params, x, causal, dilation, lengths)
-    x = jnp.asarray(x)
+    arrays = {"x": jnp.asarray(x), "lengths": None if lengths is None else _arrays.clipped(lengths, x.shape[-2])}
+    weights = {w: jnp.asarray(array) for w, array in params.items()}
+    out: Array = each_device("conv", (_conv, k, causal, dilation), arrays, {"x": 2, "lengths": 0}, weights, 2)
+    return out
+
+
+def _conv(k: int, causal: bool, dilation: int, arrays: dict[str, Any], params: Params) -> Array:
+    x, lengths = arrays["x"], arrays["lengths"]
     *lead, n, d = x.shape
     exists = None
     if lengths is not None:
         exists = _arrays.within(lengths, lead, n)[..., None]
         x = jnp.where(exists, x, 0)
-    p = {w: jnp.asarray(array).astype(x.dtype) for w, array in params.items()}
+    p = {w: array.astype(x.dtype) for w, array in params.items()}
     reach = dilation * (k - 1)
     left = reach if causal else reach // 2
     if "w" in p:

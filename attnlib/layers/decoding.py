@@ -19,6 +19,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from attnlib import _arrays, _check
+from attnlib._sharding import MERGED, each_device
 from attnlib.kernels.flash import flash_attention
 from attnlib.layers.multihead import check_parameters
 
@@ -160,7 +161,8 @@ def attend(
     _check.divides(name, "k", k.shape[-3], "h", h)
     _arrays.scalar(name, "scale", scale)
     context = _check_context(name, cache, context)
-    return _attend(jnp.asarray(q), jnp.asarray(k), jnp.asarray(v), cache, scale, context)
+    arrays = {"q": jnp.asarray(q), "k": jnp.asarray(k), "v": jnp.asarray(v)}
+    return _each_device(name, (_attend_here, context), arrays, 3, cache, {}, scale)
 
 
 def prefill(
@@ -202,36 +204,15 @@ def prefill(
         ((5, 8), 5)
     """
     name = "decoding.prefill"
-    lead, h, h_kv = _check_layer(name, params, x, cache)
+    _check_layer(name, params, x, cache)
     _arrays.scalar(name, "scale", scale)
-    x = jnp.asarray(x)
     n, c = x.shape[-2], cache.capacity
     if n > c and not cache.ring:
         raise ValueError(f"{name}: x: expected at most {c} positions, the capacity of the cache, got {n}")
     known = _known(cache.length)
     if known is not None and known != 0:
         raise ValueError(f"{name}: cache: expected an empty one, got one of length {known}")
-    w_q, w_k, w_v, w_o = (jnp.asarray(params[w]).astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
-    q, k, v = (jnp.einsum("...nd,hdk->...hnk", x, w) for w in (w_q, w_k, w_v))
-    grouped = q.reshape(*lead, h_kv, h // h_kv, n, -1)
-    window = c if cache.ring else None
-    o = flash_attention(grouped, k[..., None, :, :], v[..., None, :, :], causal=True, scale=scale, window=window)
-    o = cast(Array, o)  # without `return_lse` it is no tuple
-    y = jnp.einsum("...hnk,hkd->...nd", o.reshape(*lead, h, n, -1), w_o)
-    empty = cache.length == 0
-    # Position t lies in slot t mod c: the last c of a longer prompt, turned.
-    keep = min(n, c)
-    k, v = (jnp.roll(a[..., n - keep :, :], n % c if keep == c else 0, axis=-2) for a in (k, v))
-    k, v = (a.reshape(-1, *a.shape[-2:]) for a in (k, v))
-    k = jnp.where(empty, k.swapaxes(-1, -2).astype(cache.k.dtype), cache.k[..., :keep])
-    v = jnp.where(empty, v.astype(cache.v.dtype), cache.v[:, :keep])
-    filled = replace(
-        cache,
-        k=jax.lax.dynamic_update_slice_in_dim(cache.k, k, 0, axis=2),
-        v=jax.lax.dynamic_update_slice_in_dim(cache.v, v, 0, axis=1),
-        length=jnp.where(empty, n, -1).astype(jnp.int32),
-    )
-    return jnp.where(empty, y, jnp.nan), filled
+    return _each_device(name, (_prefill,), {"x": jnp.asarray(x)}, 2, cache, params, scale)
 
 
 def step(
@@ -272,13 +253,81 @@ def step(
         ((1, 8), 1)
     """
     name = "decoding.step"
-    lead, h, _ = _check_layer(name, params, x, cache)
+    _check_layer(name, params, x, cache)
     if x.shape[-2] != 1:
         raise ValueError(f"{name}: x: expected one position, (..., 1, d), got shape {x.shape}")
     _arrays.scalar(name, "scale", scale)
     context = _check_context(name, cache, context)
-    x = jnp.asarray(x)
-    w_q, w_k, w_v, w_o = (jnp.asarray(params[w]).astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
+    return _each_device(name, (_step, context), {"x": jnp.asarray(x)}, 2, cache, params, scale)
+
+
+def _each_device(
+    name: str,
+    call: tuple[Any, ...],
+    arrays: dict[str, Array],
+    own: int,
+    cache: KVCache,
+    params: Params,
+    scale: Any,
+) -> tuple[Array, KVCache]:
+    """Return fn(*static, arrays, cache, shared), (fn, *static) = call, on each device's part of the batch."""
+    wide = _arrays.wide(*arrays.values(), cache.k)
+    shared = {w: jnp.asarray(array) for w, array in params.items()} | {"cache.length": jnp.asarray(cache.length)}
+    if scale is not None:
+        shared["scale"] = jnp.asarray(scale, wide)
+    axes = dict.fromkeys(arrays, own) | {"cache.k": MERGED, "cache.v": MERGED}
+    parts = arrays | {"cache.k": jnp.asarray(cache.k), "cache.v": jnp.asarray(cache.v)}
+    call = (_with_cache, call, own, cache.ring)
+    o, k, v, length = each_device(name, call, parts, axes, shared, (own, MERGED, MERGED, 0))
+    return o, replace(cache, k=k, v=v, length=length)
+
+
+def _with_cache(
+    call: tuple[Any, ...], own: int, ring: bool, arrays: dict[str, Array], shared: dict[str, Array]
+) -> tuple[Array, Array, Array, Array]:
+    lead = next(iter(arrays.values())).shape[:-own]
+    cache = KVCache(arrays["cache.k"], arrays["cache.v"], shared["cache.length"], ring, lead)
+    o, cache = call[0](*call[1:], arrays, cache, shared)
+    return o, cache.k, cache.v, cache.length
+
+
+def _attend_here(
+    context: int, arrays: dict[str, Array], cache: KVCache, shared: dict[str, Array]
+) -> tuple[Array, KVCache]:
+    q, k, v = (arrays[a] for a in "qkv")
+    return _attend(q, k, v, cache, shared.get("scale"), context)
+
+
+def _prefill(arrays: dict[str, Array], cache: KVCache, params: Params) -> tuple[Array, KVCache]:
+    x, scale, (h_kv, h) = arrays["x"], params.get("scale"), (len(params[w]) for w in ("w_k", "w_q"))
+    lead, n, c = x.shape[:-2], x.shape[-2], cache.capacity
+    w_q, w_k, w_v, w_o = (params[w].astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
+    q, k, v = (jnp.einsum("...nd,hdk->...hnk", x, w) for w in (w_q, w_k, w_v))
+    grouped = q.reshape(*lead, h_kv, h // h_kv, n, -1)
+    window = c if cache.ring else None
+    o = flash_attention(grouped, k[..., None, :, :], v[..., None, :, :], causal=True, scale=scale, window=window)
+    o = cast(Array, o)  # without `return_lse` it is no tuple
+    y = jnp.einsum("...hnk,hkd->...nd", o.reshape(*lead, h, n, -1), w_o)
+    empty = cache.length == 0
+    # Position t lies in slot t mod c: the last c of a longer prompt, turned.
+    keep = min(n, c)
+    k, v = (jnp.roll(a[..., n - keep :, :], n % c if keep == c else 0, axis=-2) for a in (k, v))
+    k, v = (a.reshape(-1, *a.shape[-2:]) for a in (k, v))
+    k = jnp.where(empty, k.swapaxes(-1, -2).astype(cache.k.dtype), cache.k[..., :keep])
+    v = jnp.where(empty, v.astype(cache.v.dtype), cache.v[:, :keep])
+    filled = replace(
+        cache,
+        k=jax.lax.dynamic_update_slice_in_dim(cache.k, k, 0, axis=2),
+        v=jax.lax.dynamic_update_slice_in_dim(cache.v, v, 0, axis=1),
+        length=jnp.where(empty, n, -1).astype(jnp.int32),
+    )
+    return jnp.where(empty, y, jnp.nan), filled
+
+
+def _step(context: int, arrays: dict[str, Array], cache: KVCache, params: Params) -> tuple[Array, KVCache]:
+    x, scale = arrays["x"], params.get("scale")
+    lead, h = x.shape[:-2], len(params["w_q"])
+    w_q, w_k, w_v, w_o = (params[w].astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
     rows = x.reshape(1, -1, x.shape[-1])
     barrier: Any = jax.lax.optimization_barrier
 
@@ -354,11 +403,10 @@ def _check_context(name: str, cache: KVCache, context: Any) -> int:
     return int(context)
 
 
-def _check_layer(name: str, params: Any, x: Any, cache: Any) -> tuple[tuple[int, ...], int, int]:
-    """Check parameters, x and cache against one another; return the leading axes, h and h_kv."""
+def _check_layer(name: str, params: Any, x: Any, cache: Any) -> None:
+    """Check parameters, x and cache against one another."""
     _arrays.floating(name, x=x)
     _check.rank_at_least(name, 2, "(..., n, d)", x=x)
-    h, h_kv = check_parameters(name, params, x)
+    _, h_kv = check_parameters(name, params, x)
     lead = tuple(x.shape[:-2])
     _check_cache(name, cache, lead, h_kv, params["w_k"].shape[-1], params["w_v"].shape[-1])
-    return lead, h, h_kv

@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from attnlib import _arrays, _check
+from attnlib._sharding import each_device
 from attnlib.layers._draw import draw
 
 Params = dict[str, Array]
@@ -141,11 +142,7 @@ def rnn(
         >>> print(y[:, 0].round(3), state.round(3))  # tanh 1, tanh tanh 1
         [0.762 0.642] [0.642]
     """
-
-    def cell(pre: Array, h: tuple[Array], p: Params) -> tuple[Array]:
-        return (_tanh(pre + h[0] @ p["u"]),)
-
-    y, (h,) = _run("rnn", 1, cell, params, x, (state,), ("state",), lengths, reverse)
+    y, (h,) = _run("rnn", 1, _rnn, params, x, (state,), ("state",), lengths, reverse)
     return y, h
 
 
@@ -188,14 +185,7 @@ def gru(
         >>> y.shape, state.shape
         ((5, 4), (4,))
     """
-
-    def cell(pre: Array, h: tuple[Array], p: Params) -> tuple[Array]:
-        (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(pre, 3, axis=-1), jnp.split(h[0] @ p["u"], 3, axis=-1)
-        r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
-        c = _tanh(x_n + r * (h_n + jnp.broadcast_to(p["b_n"], h_n.shape)))
-        return (c + z * (h[0] - c),)
-
-    y, (h,) = _run("gru", 3, cell, params, x, (state,), ("state",), lengths, reverse)
+    y, (h,) = _run("gru", 3, _gru, params, x, (state,), ("state",), lengths, reverse)
     return y, h
 
 
@@ -235,19 +225,30 @@ def lstm(
         >>> y.shape, h.shape, c.shape
         ((5, 4), (4,), (4,))
     """
-
-    def cell(pre: Array, state: tuple[Array, Array], p: Params) -> tuple[Array, Array]:
-        h, c = state
-        i, f, g, o = jnp.split(pre + h @ p["u"], 4, axis=-1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * _tanh(g)
-        return jax.nn.sigmoid(o) * _tanh(c), c
-
     if state is not None and (not isinstance(state, tuple | list) or len(state) != 2):
         got = f"{len(state)} of them" if isinstance(state, tuple | list) else type(state).__name__
         raise ValueError(f"lstm: state: expected a pair (h, c), got {got}")
     pair = (None, None) if state is None else tuple(state)
-    y, (h, c) = _run("lstm", 4, cell, params, x, pair, ("state[0]", "state[1]"), lengths, reverse)
+    y, (h, c) = _run("lstm", 4, _lstm, params, x, pair, ("state[0]", "state[1]"), lengths, reverse)
     return y, (h, c)
+
+
+def _rnn(pre: Array, h: tuple[Array], p: Params) -> tuple[Array]:
+    return (_tanh(pre + h[0] @ p["u"]),)
+
+
+def _gru(pre: Array, h: tuple[Array], p: Params) -> tuple[Array]:
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(pre, 3, axis=-1), jnp.split(h[0] @ p["u"], 3, axis=-1)
+    r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
+    c = _tanh(x_n + r * (h_n + jnp.broadcast_to(p["b_n"], h_n.shape)))
+    return (c + z * (h[0] - c),)
+
+
+def _lstm(pre: Array, state: tuple[Array, Array], p: Params) -> tuple[Array, Array]:
+    h, c = state
+    i, f, g, o = jnp.split(pre + h @ p["u"], 4, axis=-1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * _tanh(g)
+    return jax.nn.sigmoid(o) * _tanh(c), c
 
 
 @jax.custom_jvp
@@ -283,12 +284,31 @@ def _run(
     reverse: bool,
 ) -> tuple[Array, tuple[Array, ...]]:
     """Run state = cell(x_t W + b, state) along the sequence; the first part of the state is the output."""
-    d_h = _check_arguments(name, gates, params, x, state, state_names, lengths, reverse)
-    x = jnp.asarray(x)
+    _check_arguments(name, gates, params, x, state, state_names, lengths, reverse)
+    arrays = {"x": jnp.asarray(x), "lengths": None if lengths is None else _arrays.clipped(lengths, x.shape[-2])}
+    given = {part: None if h is None else jnp.asarray(h) for part, h in zip(state_names, state, strict=True)}
+    own = {"x": 2, "lengths": 0, **dict.fromkeys(state_names, 1)}
+    weights = {w: jnp.asarray(array) for w, array in params.items()}
+    call = (_loop, cell, state_names, reverse)
+    out: tuple[Array, tuple[Array, ...]] = each_device(
+        name, call, arrays | given, own, weights, (2, (1,) * len(state))
+    )
+    return out
+
+
+def _loop(
+    cell: Callable[[Array, Any, Params], Any],
+    state_names: tuple[str, ...],
+    reverse: bool,
+    arrays: dict[str, Any],
+    params: Params,
+) -> tuple[Array, tuple[Array, ...]]:
+    x, lengths = arrays["x"], arrays["lengths"]
     *lead, n, _ = x.shape
-    wide = _arrays.wide(x)
-    p = {w: jnp.asarray(array).astype(wide) for w, array in params.items()}
-    h = tuple(jnp.zeros((*lead, d_h), wide) if s is None else jnp.asarray(s).astype(wide) for s in state)
+    wide, d_h = _arrays.wide(x), len(params["u"])
+    p = {w: array.astype(wide) for w, array in params.items()}
+    state = (arrays[part] for part in state_names)
+    h = tuple(jnp.zeros((*lead, d_h), wide) if s is None else s.astype(wide) for s in state)
     exists = None
     if lengths is not None:
         exists = _arrays.within(lengths, lead, n)[..., None]
@@ -319,8 +339,7 @@ def _check_arguments(
     state_names: tuple[str, ...],
     lengths: Any,
     reverse: Any,
-) -> int:
-    """Check every argument and return the width of the state."""
+) -> None:
     _arrays.floating(name, x=x)
     _check.rank_at_least(name, 2, "(..., n, d)", x=x)
     names = ["w", "u", "b", *(["b_n"] if gates == 3 else [])]
@@ -339,4 +358,3 @@ def _check_arguments(
                 raise ValueError(f"{name}: {part}: expected shape {(*x.shape[:-2], d_h)}, got {array.shape}")
     _arrays.lengths(name, lengths, x.shape[:-2])
     _check.flags(name, reverse=reverse)
-    return int(d_h)

@@ -14,9 +14,9 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
 
 from attnlib import _arrays, _check
+from attnlib._sharding import PartitionSpec
 from attnlib.cost.devices import Curve, Device
 from attnlib.measure import clock
-from attnlib.parallel.spread import PartitionSpec
 
 PRODUCTS = ((64, 64), (256, 32), (256, 64), (256, 128), (256, 256), (512, 512), (1024, 1024))
 """Matrix products (n, d) × (d, n) and (n, n) × (n, d): the shapes of attention, then squares."""

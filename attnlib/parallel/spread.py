@@ -13,14 +13,13 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from attnlib import _arrays, _check, registry
+from attnlib._sharding import PartitionSpec, reshard
 
 Shape = tuple[int, ...]
-PartitionSpec: Any = jax.sharding.PartitionSpec  # whose constructor has no types in the newest JAX
 
 
 def _own_axes() -> dict[str, int]:
@@ -37,6 +36,10 @@ def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) 
 
     before JAX computes anything. In a notebook, Colab's too, that belongs into the first cell that imports jax; where
     JAX has started it says so, and restarting the runtime helps. GPUs and TPU cores are devices without any setting.
+
+    Arrays whose leading axes are sharded already, over a mesh of explicit axes as `jax.make_mesh` makes it, need no
+    `spread`: kernels and layers run on each device's part of them, and the result lies as they do. Only leading axes
+    may be sharded, no lengths or widths; `jax.sharding.reshard` lays an array out anew.
 
     Args:
         fn: any kernel of this library, fn(q, k, v, **options), whose leading axes do not depend on each other.
@@ -184,8 +187,10 @@ def _run(
     if any(shape[: len(lead)] != lead for shape in shapes):
         raise ValueError(f"{name}: fn: expected results that begin with the leading axes {lead}, got {shapes}")
     if not isinstance(mesh, Mesh):
-        arrays = tuple(map(_reshard, arrays, specs))
-        traced = {a: jax.tree.map(partial(_reshard, spec=spec), traced[a]) for a, spec in split}
+        there: Any = jax.sharding.get_abstract_mesh()
+        lay = partial(reshard, mesh=there)
+        arrays = tuple(map(lay, arrays, specs))
+        traced = {a: jax.tree.map(partial(lay, spec=spec), traced[a]) for a, spec in split}
     return spread_by((specs, dict(split)), out_spec)(arrays, traced)
 
 
@@ -200,20 +205,6 @@ def _concrete(name: str, mesh: Mesh | frozenset[str], given: tuple[jax.Device, .
     if given is not None and set(given) != set(theirs.devices.flat):
         raise ValueError(f"{name}: devices: expected those of the mesh that is set, {theirs}, got {given}")
     return theirs  # type: ignore[no-any-return]
-
-
-def _reshard(x: Any, spec: Any) -> Any:
-    """Lay x out as `jax.shard_map` wants it: axes of a mesh that JAX calls explicit it does not change by itself."""
-    mesh: Any = jax.sharding.get_abstract_mesh()
-    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-    explicit = {a for a, kind in kinds.items() if kind == jax.sharding.AxisType.Explicit}
-    if not explicit:
-        return x
-    if jax.typeof(x).sharding.mesh.empty:
-        x = jnp.where(True, x, x)  # the same on the mesh: older JAX brings no gradient of `reshard` back from it
-    own = [tuple(a for a in (part or ()) if a in explicit) or None for part in spec]
-    reshard: Any = jax.sharding.reshard
-    return reshard(x, PartitionSpec(*own))
 
 
 def _shared(name: str, lead: Shape, axes: dict[str, int], leads: Sequence[Shape]) -> list[tuple[str, ...]]:
