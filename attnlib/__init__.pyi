@@ -14,6 +14,9 @@ from attnlib.kernels.linear import State as State
 from attnlib.kernels.linear import linear_attention as linear_attention
 from attnlib.kernels.linear import linear_attention_state as linear_attention_state
 from attnlib.kernels.linear import linear_attention_step as linear_attention_step
+from attnlib.kernels.linformer import init_linformer as init_linformer
+from attnlib.kernels.linformer import linformer_attention as linformer_attention
+from attnlib.kernels.nystrom import nystrom_attention as nystrom_attention
 from attnlib.kernels.softmax import attention as attention
 from attnlib.kernels.softmax import attention_weights as attention_weights
 from attnlib.kernels.taylor import taylor_attention as taylor_attention

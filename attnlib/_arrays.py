@@ -38,16 +38,16 @@ def attention(function: str, q: Any, k: Any, *v: Any, causal: Any, mask: Any, sc
     return lead
 
 
-def boolean_mask(function: str, mask: Any, shape: tuple[int, ...]) -> None:
+def boolean_mask(function: str, mask: Any, shape: tuple[int, ...], name: str = "mask") -> None:
     """Raise unless `mask` is None or a boolean array that broadcasts to `shape` without enlarging it."""
     if mask is None:
         return
     if not hasattr(mask, "shape") or not hasattr(mask, "dtype"):
-        raise ValueError(f"{function}: mask: expected a boolean array, got {type(mask).__name__}")
+        raise ValueError(f"{function}: {name}: expected a boolean array, got {type(mask).__name__}")
     if mask.dtype != jnp.bool_:
-        raise ValueError(f"{function}: mask: expected dtype bool (True = may attend), got {mask.dtype}")
+        raise ValueError(f"{function}: {name}: expected dtype bool (True = may attend), got {mask.dtype}")
     if not _check.fits(mask.shape, shape):
-        raise ValueError(f"{function}: mask: expected a shape that broadcasts to {shape}, got {mask.shape}")
+        raise ValueError(f"{function}: {name}: expected a shape that broadcasts to {shape}, got {mask.shape}")
 
 
 def lengths(function: str, value: Any, lead: tuple[int, ...]) -> None:

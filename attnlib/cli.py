@@ -76,7 +76,8 @@ def table_rows(
 
     Returns:
         Dicts with "mechanism", "options", "exact", "flops", "live" (bytes of intermediate results), "state" (bytes
-        that decoding keeps after n positions), "path", "seconds" and "bound", what the slowest step waits for.
+        that decoding keeps after n positions, None for what cannot decode), "path", "seconds" and "bound", what the
+        slowest step waits for.
 
     Raises:
         ValueError: as the cost models and `cost.roofline`.
@@ -91,6 +92,7 @@ def table_rows(
         model = entry.cost(n, d // h, h=h, batch=batch, backward=backward, dtype=dtype, **entry.typical)
         time = cost.roofline(model, device, dtype=dtype)
         width = cost.BYTES[dtype] if entry.exact else 4  # sums are float32
+        kept = entry.state
         rows.append(
             {
                 "mechanism": entry.name,
@@ -98,7 +100,7 @@ def table_rows(
                 "exact": entry.exact,
                 "flops": model.flops,
                 "live": model.live,
-                "state": batch * h * entry.state(n, d // h, d // h, **entry.typical) * width,
+                "state": None if kept is None else batch * h * kept(n, d // h, d // h, **entry.typical) * width,
                 "path": model.path,
                 "seconds": time.seconds,
                 "bound": max(time.steps, key=lambda step: step.seconds).bound,
@@ -128,14 +130,14 @@ def _table(options: argparse.Namespace) -> str:
         return json.dumps(rows, indent=1, default=_plain)
     cells = [HEADS]
     for row in rows:
-        given = "".join(f" {name}={value}" for name, value in row["options"].items())
+        given = "".join(f" {value}" for value in row["options"].values())
         cells.append(
             (
                 row["mechanism"].removesuffix("_attention") + given,
                 "yes" if row["exact"] else "no",
                 _scaled(row["flops"]),
                 binary(row["live"]),
-                binary(row["state"]),
+                "–" if row["state"] is None else binary(row["state"]),
                 str(row["path"]),
                 _seconds(row["seconds"]),
                 str(row["bound"]),

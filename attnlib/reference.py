@@ -242,6 +242,106 @@ def attention_backward(
     return c * ds @ k, c * ds.swapaxes(-1, -2) @ q, w.swapaxes(-1, -2) @ do
 
 
+# --- attention of low rank: fewer keys, made of all of them ---------------------------------------------------------
+
+
+def linformer_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    e: ArrayLike,
+    f: ArrayLike | None = None,
+    *,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Attend to mixtures of the keys: o = softmax(scale · q (e k)ᵀ) (f v), e and f cut to as many columns as keys.
+
+    Hidden keys and values are zeros before they are mixed. `causal` has to be false, the mask the same for all
+    queries.
+
+    Source: Wang et al. (2020), equation 7.
+
+    Example:
+        >>> print(linformer_attention([[0.0]], np.zeros((3, 1)), [[0.0], [3.0], [9.0]], [[1, 1, 0], [0, 0, 1]]))
+        [[6.]]
+    """
+    q, k, v = float64(q), float64(k), float64(v)
+    m = k.shape[-2]
+    e, f = float64(e)[..., :m], float64(e if f is None else f)[..., :m]
+    seen = visible(1, m, mask=mask).swapaxes(-1, -2)
+    o = attention(q, e @ np.where(seen, k, 0), f @ np.where(seen, v, 0), scale=scale)
+    return np.where(seen.any(axis=-2, keepdims=True), o, 0)
+
+
+def nystrom_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    landmarks: int,
+    pinv: str = "exact",
+    iterations: int | None = None,
+    rcond: float | None = None,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    query_mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Attend through means of segments: o = softmax(q k̃ᵀ) softmax(q̃ k̃ᵀ)⁺ softmax(q̃ kᵀ) v, all scores scaled.
+
+    `causal` has to be false, the mask the same for all queries. The kernel refuses iterations with the exact
+    pseudo-inverse, and rcond with the iterative one.
+
+    Source: Xiong et al. (2021), equations 14, 16 and 17.
+
+    Example:
+        >>> print(nystrom_attention(np.zeros((3, 1)), np.zeros((2, 1)), [[0.0], [4.0]], landmarks=2)[:, 0])
+        [2. 2. 2.]
+    """
+    q, k, v = float64(q), float64(k), float64(v)
+    seen = visible(1, k.shape[-2], mask=mask)
+    met = np.ones((1, q.shape[-2]), bool) if query_mask is None else np.asarray(query_mask)[..., None, :]
+    (q_mean, some_q), (k_mean, some_k) = segment_means(q, met, landmarks), segment_means(k, seen, landmarks)
+    some_q = some_q.swapaxes(-1, -2)
+    a = attention_weights(q_mean, k_mean, mask=some_q & some_k, scale=scale)
+    z = pseudo_inverse(a, 1e-5 if rcond is None else rcond) if pinv == "exact" else iterated(a, iterations or 6)
+    x = z @ attention(q_mean, k, v, mask=some_q & seen, scale=scale)
+    o: Array = attention_weights(q, k_mean, mask=some_k, scale=scale) @ x
+    return o
+
+
+def segment_means(x: Array, seen: Array, count: int) -> tuple[Array, Array]:
+    """Cut the rows of x into segments that differ by at most one; return the means of rows that are seen (..., l, d).
+
+    And which segments have any, (..., 1, l). There are no more segments than rows.
+    """
+    means, some = [], []
+    for rows in np.array_split(np.arange(x.shape[-2]), min(count, x.shape[-2])):
+        here = seen[..., rows].swapaxes(-1, -2)
+        number = here.sum(axis=-2)
+        means.append(np.where(here, x[..., rows, :], 0).sum(axis=-2) / np.maximum(number, 1))
+        some.append(number > 0)
+    return np.stack(means, axis=-2), np.concatenate(some, axis=-1)[..., None, :]
+
+
+def pseudo_inverse(a: Array, rcond: float) -> Array:
+    """Return A⁺; singular values up to rcond times the largest count as zero. NaN where A has one."""
+    there = np.isfinite(a).all(axis=(-1, -2), keepdims=True)
+    z: Array = np.where(there, np.linalg.pinv(np.where(there, a, 0), rcond), np.nan)
+    return z
+
+
+def iterated(a: Array, iterations: int) -> Array:
+    """Approximate A⁺: Z ← Z (13 − AZ (15 − AZ (7 − AZ))) / 4, from Aᵀ / (‖A‖₁ ‖A‖_∞); A is not negative."""
+    norms = a.sum(axis=-2).max(axis=-1) * a.sum(axis=-1).max(axis=-1)
+    z, one = a.swapaxes(-1, -2) / np.where(norms == 0, 1, norms)[..., None, None], np.eye(a.shape[-2])
+    for _ in range(iterations):
+        z = z @ (13 * one - a @ z @ (15 * one - a @ z @ (7 * one - a @ z))) / 4
+    return z
+
+
 # --- attention linear in n: weights that are products of features ---------------------------------------------------
 
 

@@ -36,6 +36,8 @@ class Mechanism:
         options: what makes it a function of (q, k, v) alone, at the sizes of a test.
         typical: the same at sizes of practice.
         inputs: more inputs that the contract gives the kernel and its definition; no cost depends on them.
+        init: name of the function that draws what it learns, init(key, m, **options); then `options` are for it and
+            the cost model, and the kernel and its definition take what it draws, after q, k and v.
         blocks: options that may change the cost and never the result, one dict a choice.
         leading: options that are arrays with leading axes, and how many axes follow these.
         sampled: `make test` tries it on a share of the cases, `make test-full` on all: its programs take long to
@@ -61,6 +63,7 @@ class Mechanism:
     package: str = "attnlib"
     bidirectional: bool = True
     inputs: Options = field(default_factory=dict)
+    init: str = ""
 
     @property
     def orders(self) -> tuple[bool, ...]:
@@ -78,14 +81,36 @@ class Mechanism:
         return _find(f"{self.package}.cost.{self.stem}", self.name)
 
     @property
-    def state(self) -> Callable[..., Any]:
-        """Return the function of n, d_k and d_v that says how many numbers decoding keeps for a head of keys."""
-        return _find(f"{self.package}.cost.{self.stem}", "state")
+    def state(self) -> Callable[..., Any] | None:
+        """Return the function of n, d_k and d_v that says how many numbers decoding keeps for a head of keys.
+
+        None without a causal form: what comes next changes every output before it, so that nothing can be kept.
+        """
+        return _find(f"{self.package}.cost.{self.stem}", "state") if self.causal else None
 
     @property
     def definition(self) -> Callable[..., Any]:
         """Return its definition in NumPy, float64, which takes what the kernel takes."""
         return _find(f"{self.package}.reference", self.name)
+
+    @property
+    def draw(self) -> Callable[..., Any] | None:
+        """Return what draws its parameters from a key and a number of keys, None without any. Needs JAX."""
+        if not self.init:
+            return None
+        return partial(_find(f"{self.package}.kernels.{self.stem}", self.init), **self.options)
+
+    def arguments(self, m: int) -> dict[str, Any]:
+        """Return what makes the kernel and its definition functions of q, k and v alone, for m keys.
+
+        Its options, or the parameters that they describe, drawn from key 0 outside of whatever program is traced.
+        """
+        if self.draw is None:
+            return dict(self.options)
+        import jax
+
+        with jax.ensure_compile_time_eval():
+            return dict(self.draw(jax.random.key(0), m))
 
 
 @dataclass(frozen=True)
@@ -237,6 +262,39 @@ MECHANISMS: tuple[Mechanism, ...] = (
         inputs={"decay": -0.5},
         blocks=_CHUNKS,
         leading={"mask": 2, "decay": 2},
+        sampled=True,
+    ),
+    Mechanism(
+        name="linformer_attention",
+        stem="linformer",
+        title="low rank, learned",
+        exact=False,
+        causal=False,
+        mask="keys",
+        time=1,
+        memory=1,
+        chapter="generation",
+        paper="wang2020",
+        init="init_linformer",
+        options={"rank": 4},
+        typical={"rank": 256},
+        leading={"mask": 2, "e": 2, "f": 2},
+        sampled=True,
+    ),
+    Mechanism(
+        name="nystrom_attention",
+        stem="nystrom",
+        title="low rank, landmarks",
+        exact=False,
+        causal=False,
+        mask="keys",
+        time=1,
+        memory=1,
+        chapter="generation",
+        paper="xiong2021",
+        options={"landmarks": 4, "pinv": "iterative"},
+        typical={"landmarks": 64},
+        leading={"mask": 2, "query_mask": 1},
         sampled=True,
     ),
 )

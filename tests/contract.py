@@ -26,7 +26,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class Bound:
-    """An entry of the registry as a function of (q, k, v), its options filled in."""
+    """An entry of the registry as a function of (q, k, v), its options filled in; what it learns may follow these."""
 
     entry: Mechanism
 
@@ -35,11 +35,24 @@ class Bound:
 
     @property
     def fn(self) -> Callable[..., Array]:
-        return partial(self.entry.fn, **self.entry.options, **self.entry.inputs)
+        return self._of_arrays(self.entry.fn)
 
     @property
     def dense(self) -> Callable[..., np.ndarray]:
-        return partial(self.entry.definition, **self.entry.options, **self.entry.inputs)
+        return self._of_arrays(self.entry.definition)
+
+    def drawn(self, m: int) -> tuple[Array, ...]:
+        """What it learns, for m keys: more arguments after q, k and v."""
+        return tuple(self.entry.arguments(m).values()) if self.entry.init else ()
+
+    def _of_arrays(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if not self.entry.init:
+            return partial(function, **self.entry.options, **self.entry.inputs)
+
+        def call(q: Array, k: Array, v: Array, *drawn: Array, **kwargs: Any) -> Any:
+            return function(q, k, v, *(drawn or self.drawn(k.shape[-2])), **self.entry.inputs, **kwargs)
+
+        return call
 
     @property
     def cost(self) -> Callable[..., Any]:
@@ -100,7 +113,7 @@ def draw_mask(rng, shape, lead=True, mask=True):
 def options(mech, rng, shape):
     """Every combination of causal and mask that the mechanism honours, per-batch masks and shared ones.
 
-    Of a sampled one: a shared mask without causal, a per-batch one with it; both with it, if there is no without.
+    Of a sampled one: a shared mask without causal, a per-batch one with it; both of them, if it has no choice.
     """
     masks = [None, *(draw_mask(rng, shape, lead, mech.mask) for lead in (True, False))] if mech.mask else [None]
     every = [{"causal": c, "mask": m} for c in mech.orders for m in masks]
@@ -128,9 +141,9 @@ def test_gradients(mech, shape, rng):
     for index in range(len(options(mech, rng, shape))):
         with float64():
             kwargs = options(mech, np.random.default_rng(index), shape)[index]
-            args = draw(rng, shape, np.float64)
+            args = (*draw(rng, shape, np.float64), *mech.drawn(shape[3]))
             run = jax.jit(with_backward(lambda *a, kw=kwargs: mech.fn(*a, **kw)))
-            args = [np.asarray(x) for x in args]
+            args = [np.asarray(x, np.float64) for x in args]
             do = rng.normal(size=mech.dense(*args, **kwargs).shape)
             exact = [np.asarray(g) for g in run(do, *args)[1:]]
         # Along a random direction in all arguments at once: the central difference of the dense definition.
@@ -221,6 +234,8 @@ def hidden_keys(mech, rng):
         assert all(jnp.isfinite(g).all() for g in (dq, dk, dv))
         assert not any(g[0].any() for g in (dq, dk, dv))
         assert not any(g[1, 3].any() for g in (dk, dv))
+    if not mech.causal:
+        return
     q, k, v = draw(rng, ((), (), 5, 3, 4, 3))
     out = mech.fn(q, k, v, causal=True)
     assert not out[:2].any()
@@ -304,8 +319,8 @@ def test_low_precision_is_no_worse_than_twice_the_naive_program(mech, dtype, rng
 
 @each_of(SHAPES[1:5])
 def test_matmul_flops_equal_the_cost_model(mech, shape, rng):
-    q, k, v = draw(rng, shape)
     q_lead, k_lead, n, m, d_k, d_v = shape
+    q, k, v, *drawn = *draw(rng, shape), *mech.drawn(m)
     *batch, h = q_lead or (1,)
     sizes = {"m": m, "d_v": d_v, "h": h, "h_kv": (k_lead or (1,))[-1], "batch": int(np.prod(batch))}
     h_kv = sizes.pop("h_kv")
@@ -314,10 +329,11 @@ def test_matmul_flops_equal_the_cost_model(mech, shape, rng):
         apart = mech.mask == "keys" and kwargs["mask"] is not None and kwargs["mask"].ndim > 2
         sizes["h_kv"] = h if apart else h_kv
         model = mech.cost(n, d_k, causal=kwargs["causal"], **sizes)
-        assert count.matmul_flops(lambda *a, kw=kwargs: mech.fn(*a, **kw), q, k, v) == model.matmul_flops
+        assert count.matmul_flops(lambda *a, kw=kwargs: mech.fn(*a, **kw), q, k, v, *drawn) == model.matmul_flops
         both = mech.cost(n, d_k, causal=kwargs["causal"], backward=True, **sizes)
         program = with_backward(lambda *a, kw=kwargs: mech.fn(*a, **kw))
-        assert count.matmul_flops(program, jax.eval_shape(mech.fn, q, k, v), q, k, v) == both.matmul_flops
+        out = jax.eval_shape(mech.fn, q, k, v)
+        assert count.matmul_flops(program, out, q, k, v, *drawn) == both.matmul_flops
 
 
 @each

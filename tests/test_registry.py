@@ -45,6 +45,25 @@ def test_layers_draw_their_parameters():
         assert names.public_names()[f"attnlib.{layer.init}"] is names.unwrapped(layer.draw)
 
 
+def test_mechanisms_that_learn_draw_what_their_kernels_take():
+    learning = [entry for entry in registry.MECHANISMS if entry.init]
+    assert learning
+    for entry in learning:
+        assert names.public_names()[f"attnlib.{entry.init}"] is names.unwrapped(entry.draw)
+        taken = list(inspect.signature(entry.fn).parameters)
+        assert list(entry.arguments(5)) == taken[3 : 3 + len(entry.arguments(5))]
+    for entry in registry.MECHANISMS:
+        if not entry.init:
+            assert entry.draw is None
+            assert entry.arguments(5) == entry.options
+
+
+def test_what_can_decode_has_a_state_and_what_cannot_has_none():
+    for entry in registry.MECHANISMS:
+        assert (entry.state is None) == (not entry.causal)
+        assert entry.causal == (entry.orders[-1] is True)
+
+
 def test_no_two_entries_are_the_same():
     assert len({entry.name for entry in registry.MECHANISMS}) == len(registry.MECHANISMS)
     assert len({entry.title for entry in ENTRIES}) == len(ENTRIES)
@@ -68,8 +87,7 @@ def made_up(monkeypatch):
         "made_up.kernels": "",
         "made_up.kernels.mean": "def mean(q, k, v, **options):\n    return flash_attention(q, k, v, scale=0.0)",
         "made_up.cost": "",
-        "made_up.cost.mean": "def mean(n, d_k, **sizes):\n    return cost.attention(n, d_k, **sizes)\n"
-        "def state(n, d_k, d_v):\n    return n * (d_k + d_v)",
+        "made_up.cost.mean": "def mean(n, d_k, **sizes):\n    return cost.attention(n, d_k, **sizes)",
         "made_up.reference": "def mean(q, k, v, **options):\n    return reference.attention(q, k, v, scale=0.0)",
     }
     for name, text in rooms.items():
@@ -109,6 +127,7 @@ def test_a_new_entry_arrives_in_spread(made_up):
 def test_a_new_entry_arrives_in_the_commands(made_up, capsys):
     rows = cli.table_rows(64, 16, 2, cost.ACCELERATORS["H100"])
     assert [row["mechanism"] for row in rows] == [entry.name for entry in registry.MECHANISMS]
+    assert rows[-1]["state"] is None  # it is not causal, so it cannot decode
     assert hardness_command.kernels() == ["attention", "flash_attention", "mean"]
     with pytest.raises(SystemExit):
         hardness_command.main(["--help"])

@@ -144,7 +144,7 @@ def _of_registry() -> Iterator[Any]:
     entries: list[registry.Mechanism | registry.Layer] = [*registry.MECHANISMS, *registry.LAYERS]
     for entry in entries:
         yield from map(unwrapped, (entry.fn, entry.cost, entry.definition))
-    yield from (unwrapped(layer.draw) for layer in registry.LAYERS)
+    yield from (unwrapped(entry.draw) for entry in entries if entry.draw is not None)
 
 
 @cache

@@ -24,7 +24,9 @@ from attnlib.cost.gated import gated_linear_attention as gated_linear_attention
 from attnlib.cost.gated import gated_linear_attention_step as gated_linear_attention_step
 from attnlib.cost.linear import linear_attention as linear_attention
 from attnlib.cost.linear import linear_attention_step as linear_attention_step
+from attnlib.cost.linformer import linformer_attention as linformer_attention
 from attnlib.cost.multihead import multihead_attention as multihead_attention
+from attnlib.cost.nystrom import nystrom_attention as nystrom_attention
 from attnlib.cost.recurrent import gru as gru
 from attnlib.cost.recurrent import lstm as lstm
 from attnlib.cost.recurrent import rnn as rnn

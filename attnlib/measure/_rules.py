@@ -248,6 +248,18 @@ def conv_axes(inputs: Any, outputs: Any, **params: Any) -> list[Any]:
     return list(zip(n, out, window, *steps, strict=True))
 
 
+def _svd(inputs: Any, outputs: Any, *, compute_uv: bool, **params: Any) -> Operations:
+    """By convention what the algorithm of Golub and Reinsch needs for both factors: 4m²n + 8mn² + 9n³ with m ≥ n.
+
+    Singular values alone are its reduction to two diagonals, 4mn² − 4n³/3. Libraries have algorithms of their own,
+    of the same order; how often they iterate, the numbers decide.
+    """
+    *batch, rows, columns = inputs[0].shape
+    n, m = sorted((rows, columns))
+    one = 4 * m * m * n + 8 * m * n * n + 9 * n**3 if compute_uv else 4 * m * n * n - 4 * n**3 // 3
+    return Operations(other_flops=math.prod(batch) * one)
+
+
 RULES: dict[str, Rule] = {
     **dict.fromkeys(FREE, _free),
     **dict.fromkeys(ELEMENTWISE, _elementwise),
@@ -263,7 +275,11 @@ RULES: dict[str, Rule] = {
     "integer_pow": _integer_pow,
     "ragged_dot_general": _ragged_dot_general,
     "select_and_scatter_add": _reduction,
+    "svd": _svd,
 }
+
+# Counted by a convention that says nothing of how many steps wait for one another.
+ITERATES = {"svd"}
 
 
 # --- a primitive nobody has named ---

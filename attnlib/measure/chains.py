@@ -165,6 +165,11 @@ def _steps(eqn: Any) -> int:
         return 0
     if name in count.OWN_RULES:
         return 1
+    if name in _rules.ITERATES:
+        raise ValueError(
+            f"graph.span: expected primitives that have a rule, got {name}, whose steps the numbers decide: if you "
+            f"know what it costs, say so with count.rule({name!r}, fn)"
+        )
     if name == "dot_general":
         (contract, _), _ = params["dimension_numbers"]
         return 1 + _halvings(math.prod(inputs[0].shape[axis] for axis in contract))
