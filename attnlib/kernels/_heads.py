@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
+
+Index = tuple[tuple[int, ...], ...]
+"""For each argument, which of its arrays each head reads."""
 
 
 def lift(x: Array, rank: int) -> Array:
@@ -24,3 +33,55 @@ def bad(x: Array) -> Array:
 def finite(x: Array) -> Array:
     """Zeros in place of NaN and infinity: 0 · NaN is NaN, so that a weight of zero does not hide one."""
     return jnp.where(jnp.isfinite(x), x, 0)
+
+
+def share(leads: Sequence[tuple[int, ...]]) -> Index:
+    """Number the heads, and say which array each reads of each argument, given the leading axes of all."""
+    every = np.broadcast_shapes(*leads)
+    numbers = (np.arange(math.prod(lead)).reshape(lead) for lead in leads)
+    return tuple(tuple(np.broadcast_to(x, every).ravel().tolist()) for x in numbers)
+
+
+def at(x: Array, i: Array) -> Array:
+    """Return x[i], for an i that is known to exist; the only one without asking."""
+    return x[0] if len(x) == 1 else jax.lax.dynamic_index_in_dim(x, i, keepdims=False)
+
+
+def each_head(
+    fn: Callable[[Any], tuple[Any, tuple[Array, ...]]], xs: Any, index: Index = (), totals: Sequence[Array] = ()
+) -> tuple[Any, tuple[Array, ...]]:
+    """Run fn(x) → (out, parts) for every head, x being its share of xs along the first axis.
+
+    One after the other on CPU, whose caches hold what one head works on; all at once on other devices. What is `out`
+    is stacked. parts[i] is what the head adds to the gradient of argument i, whose arrays `index` gives: it is added
+    up in totals[i] where heads share it (stacked first, it would take the memory of one copy for each head).
+    """
+    heads = len(jax.tree.leaves(xs)[0])
+    if heads == 1:
+        one: tuple[Any, tuple[Array, ...]] = jax.tree.map(lambda x: x[None], fn(jax.tree.map(lambda x: x[0], xs)))
+        return one
+    shared = [len(set(i)) < heads for i in index]
+    where = jnp.asarray(np.reshape(index, (len(index), heads)).T, jnp.int32)
+
+    if jax.default_backend() != "cpu":
+        out, parts = jax.vmap(fn)(xs)
+        return out, tuple(
+            total.at[where[:, i]].add(part) if shared[i] else part
+            for i, (total, part) in enumerate(zip(totals, parts, strict=True))
+        )
+
+    def step(sums: tuple[Any, ...], here: Any) -> tuple[tuple[Any, ...], Any]:
+        i, x = here
+        out, parts = fn(x)
+        sums = tuple(None if a is None else _add(a, part, j) for a, part, j in zip(sums, parts, i, strict=True))
+        return sums, (out, [None if one else part for one, part in zip(shared, parts, strict=True)])
+
+    start = tuple(total if one else None for one, total in zip(shared, totals, strict=True))
+    sums, (out, stacks) = jax.lax.scan(step, start, (where, xs))
+    return out, tuple(b if a is None else a for a, b in zip(sums, stacks, strict=True))
+
+
+def _add(total: Array, part: Array, i: Array) -> Array:
+    """Add `part` to total[i]."""
+    new: Array = jax.lax.dynamic_update_index_in_dim(total, at(total, i) + part, i, 0)
+    return new

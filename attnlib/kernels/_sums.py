@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from attnlib import _arrays
-from attnlib.kernels._heads import bad, lift
+from attnlib.kernels._heads import Index, bad, each_head, lift, share
 from attnlib.kernels.flash import _vary_alike
 
 
@@ -84,16 +84,9 @@ def arrange(q: Array, k: Array, v: Array, mask: Array | None) -> Any:
     batch = [a for a in range(rank - 2) if a not in group]
     order = (*batch, *group, rank - 2, rank - 1)
     g = math.prod(lead[a] for a in group)
-    heads = np.indices([lead[a] for a in batch]).reshape(len(batch), math.prod(lead[a] for a in batch))
-    index = []
-    for x in leads:
-        own = [x[a] for a in batch]
-        at = np.zeros(heads.shape[1], int)
-        for size, i in zip(own, heads, strict=True):
-            at = at * size + (i if size > 1 else 0)
-        index.append(tuple(at.tolist()))
+    index = share([tuple(x[a] for a in batch) for x in leads])
     if mask is None:
-        index.append((0,) * heads.shape[1])
+        index = (*index, (0,) * len(index[0]))
     q_, k_, v_ = arrays[:3]
     q_ = q_.transpose(order).reshape(-1, *q_.shape[-2:]) if group else q_.reshape(-1, *q_.shape[-2:])
     k_, v_ = (x.reshape(-1, *x.shape[-2:]) for x in (k_, v_))
@@ -103,7 +96,7 @@ def arrange(q: Array, k: Array, v: Array, mask: Array | None) -> Any:
         o = o.reshape(*(lead[a] for a in (*batch, *group)), *o.shape[-2:])
         return o.transpose(np.argsort(order)) if group else o
 
-    return (q_, k_, v_, mask_), g, tuple(index), restore
+    return (q_, k_, v_, mask_), g, index, restore
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -120,62 +113,49 @@ def attend(plan: Plan, index: Any, args: Any) -> tuple[Array, Any]:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attend(plan: Plan, index: Any, args: Any) -> tuple[Array, Any]:
-    o, sums, _ = _each_head(partial(_forward, plan), index, args, args[-1])
+def _attend(plan: Plan, index: Index, args: Any) -> tuple[Array, Any]:
+    o, sums, _ = _run(plan, index, args)
     return o, sums
 
 
-def _attend_forward(plan: Plan, index: Any, args: Any) -> Any:
+def _run(plan: Plan, index: Index, args: Any) -> tuple[Array, Any, Array]:
+    """Attend in every head. Each reads its chunks from the whole arrays, so that nothing of length n is copied."""
+    out, _ = each_head(lambda x: (_forward(plan, args, *x), ()), (_where(index), args[-1]))
+    result: tuple[Array, Any, Array] = out
+    return result
+
+
+def _where(index: Index) -> Array:
+    return jnp.asarray(index, jnp.int32).T
+
+
+def _attend_forward(plan: Plan, index: Index, args: Any) -> Any:
     # Without `causal` the final sums are what the backward pass needs too; with it, it runs through them again.
-    o, sums, den = _each_head(
-        partial(_forward, plan._replace(keep=plan.keep or not plan.causal)), index, args, args[-1]
-    )
+    o, sums, den = _run(plan._replace(keep=plan.keep or not plan.causal), index, args)
     return (o, sums if plan.keep else None), (args, o, den, None if plan.causal else sums)
 
 
-def _attend_backward(plan: Plan, index: Any, kept: Any, gradients: Any) -> Any:
+def _attend_backward(plan: Plan, index: Index, kept: Any, gradients: Any) -> Any:
     args, o, den, sums = kept
     consts, q, k, v, _, start = args
     do, dsums = gradients
     own = (o, den, do, start if plan.causal else sums, dsums if plan.keep else None)
-    dq, dk, dv, dstart, dconsts = _each_head(partial(_backward, plan), index, args, own)
-    dq, dk, dv = (
-        _gather(x, index[i], like).astype(like.dtype) for i, (x, like) in enumerate(((dq, q), (dk, k), (dv, v)))
-    )
+    dtype = _arrays.wide(q, k)
+    totals = [
+        jnp.zeros_like(x, shape=(len(x) // y, y, *x.shape[1:]), dtype=dtype) for x, y in ((q, plan.g), (k, 1), (v, 1))
+    ]
+
+    def run(x: Any) -> Any:
+        *grown, dstart, dconsts = _backward(plan, args, *x)
+        return (dstart, dconsts), tuple(grown)
+
+    (dstart, dconsts), grown = each_head(run, (_where(index), own), index[:3], totals)
+    dq, dk, dv = (x.reshape(like.shape).astype(like.dtype) for x, like in zip(grown, (q, k, v), strict=True))
     dconsts = [x.sum(0).astype(like.dtype) for x, like in zip(dconsts, consts, strict=True)]
     return ((dconsts, dq, dk, dv, None, None if start is None else dstart),)
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
-
-
-def _gather(x: Array, index: tuple[int, ...], like: Array) -> Array:
-    """Sum the gradients of heads that share an argument."""
-    if len(set(index)) == len(index):
-        return x.reshape(like.shape)
-    count = max(index) + 1
-    return jnp.zeros_like(x, shape=(count, *x.shape[1:])).at[jnp.asarray(index)].add(x).reshape(like.shape)
-
-
-def _each_head(fn: Callable[..., Any], index: Any, args: Any, own: Any) -> Any:
-    """Run fn(args, where, own of the head): one head after the other on CPU, whose caches hold one; else at once.
-
-    Heads are numbers here and not leading axes, as in `flash`: fn reads its chunks from the whole arrays, at
-    where = (index in q, in k, in v, in mask), so that a head which shares its keys, or resumes from sums, is like any
-    other and nothing of length n is copied. `own` has a first axis of heads. Results are stacked, and `_gather` adds
-    the gradients of what heads share.
-    """
-    where = jnp.asarray(index, jnp.int32).T  # (heads, 4)
-    heads = len(where)
-
-    def run(x: Any) -> Any:
-        return fn(args, *x)
-
-    if heads == 1:
-        return jax.tree.map(lambda x: x[None], run((where[0], jax.tree.map(lambda x: x[0], own))))
-    if jax.default_backend() != "cpu":
-        return jax.vmap(run)((where, own))
-    return jax.lax.map(run, (where, own))
 
 
 class Head:

@@ -16,7 +16,7 @@ from attnlib import _arrays, _check
 from attnlib._sharding import each_device
 from attnlib.cost.flash import block_sizes, cover
 from attnlib.kernels._exponential import exp_nonpositive
-from attnlib.kernels._heads import bad, finite, lift
+from attnlib.kernels._heads import Index, at, bad, each_head, finite, lift, share
 
 AnyArray = Array | np.ndarray
 
@@ -120,8 +120,11 @@ class Tiles(NamedTuple):
         """Return key block j of x."""
         return jax.lax.dynamic_slice_in_dim(x, j * self.block_k, self.block_k)
 
-    def visible(self, i: Array, j: Array, mask: Array | None, length: Array | None) -> Array:
-        """Return which pairs of block (i, j) may meet, and have not met in a block before."""
+    def visible(self, i: Array, j: Array, head: Array, mask: Array | None, length: Array | None) -> Array:
+        """Return which pairs of block (i, j) may meet, and have not met in a block before.
+
+        The mask is that of all heads, read here block by block: a copy for each head would be quadratic.
+        """
         first_i, first_j = i * self.block_q, j * self.block_k
         row = jnp.minimum(first_i, self.n - self.block_q) + jnp.arange(self.block_q, dtype=jnp.int32)[:, None]
         column = jnp.minimum(first_j, self.m - self.block_k) + jnp.arange(self.block_k, dtype=jnp.int32)[None, :]
@@ -134,8 +137,10 @@ class Tiles(NamedTuple):
         if length is not None:
             seen &= column < length
         if mask is not None:
-            mask = mask if mask.shape[0] == 1 else self.rows(mask, i)
-            seen &= mask if mask.shape[1] == 1 else self.columns(mask.T, j).T
+            _, rows, columns = mask.shape
+            start = (head, first_i if rows > 1 else jnp.int32(0), first_j if columns > 1 else jnp.int32(0))
+            size = (1, self.block_q if rows > 1 else 1, self.block_k if columns > 1 else 1)
+            seen &= jax.lax.dynamic_slice(mask, start, size)[0]
         return seen
 
 
@@ -164,48 +169,67 @@ def _visit(body: Callable[..., Any], carry: Any, sizes: Sizes, hidden: bool) -> 
 @partial(jax.jit, static_argnums=0)
 def _attend(sizes: Sizes, arrays: dict[str, Any], shared: dict[str, Array]) -> tuple[Array, Array]:
     """Attend in every head to arrays as `flash_attention` takes them, lengths no larger than m."""
-    q, k, v, mask, lengths = (arrays[a] for a in OWN)
-    lead = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)))
-    q, k, v = (lift(x, len(lead) + 2) for x in (q, k, v))
-    mask = None if mask is None else lift(mask, len(lead) + 2)
-    lengths = None if lengths is None else lift(lengths, len(lead))
-    factor = lift(shared["scale"], len(lead))
-    q, k, v, factor = _vary_alike((q, k, v, factor), (q, k, v, factor, mask, lengths))
-    return _flash(sizes, lead, q, k, v, factor, mask, lengths)
+    given: list[Any] = [arrays[a] for a in OWN]
+    lead = np.broadcast_shapes(*(x.shape[:-2] for x in given[:3]))
+    given = [None if x is None else lift(x, len(lead) + own) for x, own in zip(given, OWN.values(), strict=True)]
+    index = share([(1,) * len(lead) if x is None else x.shape[: len(lead)] for x in given])
+    flat: list[Any] = [None if x is None else x.reshape(-1, *x.shape[len(lead) :]) for x in given]
+    q, k, v, mask, lengths = flat
+    q, k, v, factor = _vary_alike((q, k, v, shared["scale"]), (q, k, v, shared["scale"], mask, lengths))
+    o, lse = _flash(sizes, index, q, k, v, mask, lengths, factor)
+    return o.reshape(*lead, *o.shape[1:]), lse.reshape(*lead, *lse.shape[1:])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _flash(sizes: Sizes, lead: tuple[int, ...], *args: Any) -> tuple[Array, Array]:
-    """Attend in every head; args are q, k, v, the factor of the scores, the mask and the lengths."""
-    return _flash_forward(sizes, lead, *args)[0]
+def _flash(sizes: Sizes, index: Index, *args: Any) -> tuple[Array, Array]:
+    return _flash_forward(sizes, index, *args)[0]
 
 
-def _flash_forward(
-    sizes: Sizes, lead: tuple[int, ...], *args: Any
-) -> tuple[tuple[Array, Array], tuple[Array | None, ...]]:
-    o, c, z = _each_head(partial(_head_forward, sizes), lead, args)
-    return (o, jnp.where(z != 0, c + jnp.log(z), -jnp.inf)), (*args, o, c, z)
+def _flash_forward(sizes: Sizes, index: Index, *args: Any) -> tuple[tuple[Array, Array], tuple[Any, ...]]:
+    where = jnp.asarray(index, jnp.int32).T
+    (o, c, z), _ = each_head(lambda w: (_head_forward(sizes, Head.of(args, w)), ()), where)
+    return (o, jnp.where(z != 0, c + jnp.log(z), -jnp.inf)), (args, o, c, z)
 
 
-def _flash_backward(
-    sizes: Sizes, lead: tuple[int, ...], kept: tuple[Any, ...], gradients: tuple[Array, Array]
-) -> tuple[Array | None, ...]:
-    q, k, v, factor, *_ = kept
-    dq, dk, dv = _each_head(partial(_head_backward, sizes), lead, (*kept, *gradients), sums=3)
+def _flash_backward(sizes: Sizes, index: Index, kept: Any, gradients: Any) -> tuple[Array | None, ...]:
+    args, *own = kept
+    q, k, v, *_, factor = args
+
+    def run(x: Any) -> Any:
+        return (), _head_backward(sizes, Head.of(args, x[0]), *x[1])
+
+    totals = [jnp.zeros_like(x, dtype=factor.dtype) for x in (q, k, v)]
+    _, (dq, dk, dv) = each_head(run, (jnp.asarray(index, jnp.int32).T, (*own, *gradients)), index[:3], totals)
     # dq is the gradient of factor · q.
-    d_factor = (dq * q.astype(dq.dtype)).sum().reshape(factor.shape)
-    dq = dq * factor[..., None, None]
-    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), d_factor, None, None
+    d_factor = (dq * q.astype(dq.dtype)).sum()
+    dq = dq * factor
+    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None, None, d_factor
 
 
 _flash.defvjp(_flash_forward, _flash_backward)
 
 
-def _head_forward(
-    sizes: Sizes, q: Array, k: Array, v: Array, factor: Array, mask: Array | None, length: Array | None
-) -> tuple[Array, Array, Array]:
-    """Attend in one head, q (n, d_k), k (m, d_k), v (m, d_v): return o, the largest scores c and the sums z."""
-    q = _scaled(q, factor)
+class Head(NamedTuple):
+    """What one head reads: q (n, d_k) times the factor of the scores, k (m, d_k), v (m, d_v), what hides pairs."""
+
+    q: Array
+    k: Array
+    v: Array
+    mask: Array | None
+    mask_at: Array
+    length: Array | None
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], where: Array) -> Head:
+        """Pick from the arrays of all heads."""
+        q, k, v, mask, lengths, factor = args
+        length = None if lengths is None else at(lengths, where[4])
+        return cls(_scaled(at(q, where[0]), factor), at(k, where[1]), at(v, where[2]), mask, where[3], length)
+
+
+def _head_forward(sizes: Sizes, head: Head) -> tuple[Array, Array, Array]:
+    """Attend in one head: return o, the largest scores c and the sums z."""
+    q, k, v, mask, mask_at, length = head
     ill_k = bad(k) | bad(v)
 
     def body(carry: tuple[Array, ...], tiles: Tiles, i: Array, j: Array, part: bool) -> tuple[Array, ...]:
@@ -217,7 +241,7 @@ def _head_forward(
             k_j, v_j = jnp.where(ill[:, None], jnp.nan, k_j), jnp.where(ill[:, None], 0, v_j)
         s = q_i @ k_j.T
         if part:
-            s = jnp.where(tiles.visible(i, j, mask, length), s, -jnp.inf)
+            s = jnp.where(tiles.visible(i, j, mask_at, mask, length), s, -jnp.inf)
         top = jnp.maximum(c, s.max(axis=1))
         p, shrink = exp_nonpositive(s - top[:, None]), exp_nonpositive(c - top)
         z = z * shrink + p.sum(axis=1)
@@ -238,21 +262,10 @@ def _head_forward(
 
 
 def _head_backward(
-    sizes: Sizes,
-    q: Array,
-    k: Array,
-    v: Array,
-    factor: Array,
-    mask: Array | None,
-    length: Array | None,
-    o: Array,
-    c: Array,
-    z: Array,
-    do: Array,
-    dlse: Array,
+    sizes: Sizes, head: Head, o: Array, c: Array, z: Array, do: Array, dlse: Array
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of factor · q, k and v of one head, in the dtype of the factor."""
-    q = _scaled(q, factor)
+    q, k, v, mask, mask_at, length = head
     # With p = e^(s − c) / z: dv = pᵀ do and ds = p ∘ (do vᵀ − Σ do o + dlse). The 1 / z goes into do once.
     z = jnp.where(z == 0, 1, z)
     do = do.astype(q.dtype)
@@ -270,7 +283,7 @@ def _head_backward(
         s = q_i @ k_j.T - c_i[:, None]
         p = exp_nonpositive(jnp.where(s > 0, 0, s))
         if part:
-            p = jnp.where(tiles.visible(i, j, mask, length), p, 0)
+            p = jnp.where(tiles.visible(i, j, mask_at, mask, length), p, 0)
             ill = tiles.columns(ill_k, j)[:, None]
             q_i, k_j, v_j = finite(q_i), jnp.where(ill, 0, k_j), jnp.where(ill, 0, v_j)
         ds = p * (do_i @ v_j.T - shift_i[:, None])
@@ -283,46 +296,6 @@ def _head_backward(
     small = sizes[1]
     dq, dk, dv = _visit(body, start, (small, small), mask is not None or length is not None)
     return dq, dk, dv
-
-
-def _each_head(
-    fn: Callable[..., Any], lead: tuple[int, ...], args: tuple[Any, ...], sums: int = 0
-) -> tuple[Any, ...]:
-    """Run fn for each index of the leading axes; an axis of length 1 is shared, not repeated.
-
-    One after the other on CPU, whose caches hold the blocks of one head; all at once on other devices. The first
-    `sums` results are gradients of the first arguments: they are summed over the axes that those share.
-    """
-    if not lead:
-        return tuple(fn(*args))
-    own = [x is not None and x.shape[0] > 1 for x in args]
-    add = [i < sums and not own[i] for i in range(len(args))]
-
-    def run(xs: list[Array]) -> tuple[Array, ...]:
-        # What is mapped over arrives as `xs`, in order; what is shared or absent is filled in where it belongs.
-        it = iter(xs)
-        heads = (next(it) if mine else None if x is None else x[0] for x, mine in zip(args, own, strict=True))
-        return _each_head(fn, lead[1:], tuple(heads), sums)
-
-    # Only what has this axis goes through the map. Repeating the rest along it would copy it for every head.
-    mapped = [x for x, mine in zip(args, own, strict=True) if mine]
-    if lead[0] == 1:
-        return tuple(x[None] for x in run([]))
-    if jax.default_backend() != "cpu":
-        return tuple(x.sum(0, keepdims=True) if a else x for x, a in zip(jax.vmap(run)(mapped), add, strict=False))
-
-    # The carry of the scan is what heads share (the gradient of keys under many query heads), added up as they come:
-    # stacked first, it would take the memory of one copy for each head.
-    def step(total: list[Array], xs: list[Array]) -> tuple[list[Array], list[Array]]:
-        out, old = run(xs), iter(total)
-        return [next(old) + x for x, a in zip(out, add, strict=False) if a], [
-            x for x, a in zip(out, add, strict=False) if not a
-        ]
-
-    # Sums are in the dtype of the factor, the fourth argument: float32 or wider.
-    zeros = [jnp.zeros_like(x[0], dtype=args[3].dtype) for x, a in zip(args, add, strict=True) if a]
-    totals, stacks = (iter(x) for x in jax.lax.scan(step, zeros, mapped))
-    return tuple(next(totals)[None] if a else next(stacks) for a in add[: sums or 3])
 
 
 def _vary_alike(xs: tuple[Array, ...], among: tuple[Any, ...]) -> tuple[Array, ...]:

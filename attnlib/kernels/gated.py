@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from attnlib import _arrays, _check
 from attnlib._sharding import each_device
 from attnlib.cost.gated import CAUSAL_ONLY, CHUNK
-from attnlib.kernels._heads import lift
+from attnlib.kernels._heads import each_head, lift
 from attnlib.kernels._state import check_arguments, key_mask, wide_enough
 from attnlib.kernels.flash import _vary_alike
 
@@ -279,23 +279,17 @@ def _attend(chunk: int, *args: Array) -> tuple[Array, Array]:
 
 
 def _attend_forward(chunk: int, *args: Array) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
-    return _each_head(partial(_forward, chunk), args), args
+    out, _ = each_head(lambda x: (_forward(chunk, x), ()), args)
+    return out, args
 
 
 def _attend_backward(chunk: int, args: tuple[Array, ...], gradients: tuple[Array, Array]) -> tuple[Array, ...]:
     args = (*args, *gradients)
-    out: tuple[Array, ...] = _each_head(partial(_backward, chunk), _vary_alike(args, args))
+    out: tuple[Array, ...] = each_head(lambda x: (_backward(chunk, x), ()), _vary_alike(args, args))[0]
     return out
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
-
-
-def _each_head(fn: Any, args: tuple[Array, ...]) -> Any:
-    """Run fn for every head: one after the other on CPU, whose caches hold one; else at once."""
-    if jax.default_backend() != "cpu":
-        return jax.vmap(lambda *x: fn(x))(*args)
-    return jax.lax.map(fn, args)
 
 
 def _forward(chunk: int, args: tuple[Array, ...]) -> tuple[Array, Array]:
