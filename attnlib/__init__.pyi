@@ -5,6 +5,7 @@ from attnlib import cost as cost
 from attnlib import hardness as hardness
 from attnlib import reference as reference
 from attnlib import registry as registry
+from attnlib.kernels import feature_maps as feature_maps
 from attnlib.kernels import taylor as taylor
 from attnlib.kernels.flash import flash_attention as flash_attention
 from attnlib.kernels.gated import gated_linear_attention as gated_linear_attention
@@ -17,6 +18,10 @@ from attnlib.kernels.linear import linear_attention_step as linear_attention_ste
 from attnlib.kernels.linformer import init_linformer as init_linformer
 from attnlib.kernels.linformer import linformer_attention as linformer_attention
 from attnlib.kernels.nystrom import nystrom_attention as nystrom_attention
+from attnlib.kernels.performer import init_performer as init_performer
+from attnlib.kernels.performer import performer_attention as performer_attention
+from attnlib.kernels.performer import performer_attention_state as performer_attention_state
+from attnlib.kernels.performer import performer_attention_step as performer_attention_step
 from attnlib.kernels.softmax import attention as attention
 from attnlib.kernels.softmax import attention_weights as attention_weights
 from attnlib.kernels.taylor import taylor_attention as taylor_attention

@@ -15,6 +15,9 @@ from attnlib import cost, registry
 from attnlib._numbers import binary
 
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+# Options whose names are too long for a column, as the text writes them.
+LETTERS = {"features": "D", "rank": "r", "landmarks": "l"}
+
 HEADS = ("mechanism", "exact", "FLOPs", "live", "state", "path", "time", "waits for")
 
 
@@ -130,7 +133,7 @@ def _table(options: argparse.Namespace) -> str:
         return json.dumps(rows, indent=1, default=_plain)
     cells = [HEADS]
     for row in rows:
-        given = "".join(f" {value}" for value in row["options"].values())
+        given = "".join(f" {LETTERS.get(name, name)}={value}" for name, value in row["options"].items())
         cells.append(
             (
                 row["mechanism"].removesuffix("_attention") + given,

@@ -350,6 +350,32 @@ def elu_plus_one(x: Array) -> Array:
     return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
 
 
+def squared_relu(x: Array) -> Array:
+    """Return max(0, x)²."""
+    return relu(x) ** 2
+
+
+def cosine_reweighting(q: ArrayLike, k: ArrayLike, length: int, *, start: int = 0) -> tuple[Array, Array]:
+    """Return features of q and k for `linear_attention` with `relu`: relu(q_i)·relu(k_j) cos(π/2 · distance/length).
+
+    The last query stands beside the last key. The kernel is `feature_maps.cosine_reweighting`.
+
+    Source: Qin et al. (2022).
+
+    Example:
+        >>> q, k = cosine_reweighting([[1.0], [1.0]], [[1.0], [1.0]], 2)
+        >>> print((q @ k.T).round(3))
+        [[1.    0.707]
+         [0.707 1.   ]]
+    """
+    q, k, out = float64(q), float64(k), []
+    last = start + max(q.shape[-2], k.shape[-2])
+    for x in (q, k):
+        angle = np.pi / 2 * np.arange(last - x.shape[-2], last)[:, None] / length
+        out.append(np.concatenate([relu(x) * np.cos(angle), relu(x) * np.sin(angle)], axis=-1))
+    return out[0], out[1]
+
+
 def linear_attention(
     q: ArrayLike,
     k: ArrayLike,
@@ -491,6 +517,93 @@ def gated_linear_attention_step(
         s = kept[..., t, :, None] * s + k[..., t, :, None] * v[..., t, None, :]
         o.append((q[..., t, :, None] * s).sum(axis=-2))
     return np.stack(o, axis=-2), s
+
+
+def performer_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    projection: ArrayLike,
+    *,
+    kind: str = "positive",
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Average the values with random features' estimate of a softmax: E[φ(q_i)·φ(k_j)] = e^(s_ij).
+
+    φ are the `random_features` of √scale · q and √scale · k for the D rows of the projection, over √D.
+
+    Source: Choromanski et al. (2021).
+
+    Example:
+        >>> w = np.array([[1.0], [-1.0]])  # a_ij is cosh(k_j) e^(−k_j²/2) for q_i = 0
+        >>> print(performer_attention([[0.0]], [[1.0], [-1.0]], [[0.0], [4.0]], w))
+        [[2.]]
+    """
+    q, k, v, w = float64(q), float64(k), float64(v), float64(projection)
+    c = factor(scale, q)
+    q, k = np.sqrt(abs(c)) * np.sign(c) * q, np.sqrt(abs(c)) * k
+
+    def weigh(q: Array, k: Array) -> Array:
+        (e, x), (f, y) = random_features(q[None], w, kind), random_features(k, w, kind)
+        weights: Array = (shifted_exponential(e + f) * x * y).sum(axis=-1)
+        return weights
+
+    return average(weigh, q, k, v, visible(q.shape[-2], k.shape[-2], causal=causal, mask=mask))
+
+
+def random_features(x: Array, w: Array, kind: str) -> tuple[Array, Array]:
+    """Return exponents and factors of the features φ(x) = factor · e^exponent of rows x for directions w.
+
+    positive: e^(w_r·x − |x|²/2);   trigonometric: e^(|x|²/2) (cos w_r·x, sin w_r·x)
+
+    Source: Choromanski et al. (2021).
+
+    Example:
+        >>> print(random_features(np.array([[2.0]]), np.array([[1.0], [3.0]]), "positive")[0])
+        [[0. 4.]]
+    """
+    p, half = x @ w.T, (x**2).sum(axis=-1, keepdims=True) / 2
+    if kind == "positive":
+        return p - half, np.ones_like(p)
+    return half, np.concatenate([np.cos(p), np.sin(p)], axis=-1)
+
+
+def performer_attention_step(
+    state: tuple[ArrayLike, ArrayLike, ArrayLike],
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    projection: ArrayLike,
+    *,
+    kind: str = "positive",
+    scale: ArrayLike | None = None,
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    """Take new tokens one by one, as `linear_attention_step`, with sums over e^c for the largest exponents c so far.
+
+    The state before the first is s = 0 (..., D, d_v), z = 0 (..., D) and c = −∞, one for each positive feature, or
+    one (..., 1) for all trigonometric ones.
+
+    Source: Choromanski et al. (2021); c: ours.
+
+    Example:
+        >>> state = np.zeros((1, 1)), np.zeros(1), np.array([-np.inf])
+        >>> o, (s, z, c) = performer_attention_step(state, [[1.0]], [[2.0]], [[3.0]], [[1.0]])
+        >>> print(o, s, z, c)  # 1 · 2 − 2²/2 = 0
+        [[3.]] [[3.]] [1.] [0.]
+    """
+    v, w, x, (s, z, c), o = float64(v), float64(projection), factor(scale, float64(q)), map(float64, state), []
+    e, phi = random_features(np.sqrt(abs(x)) * np.sign(x) * float64(q), w, kind)
+    f, psi = random_features(np.sqrt(abs(x)) * float64(k), w, kind)
+    for t in range(v.shape[-2]):
+        new = np.maximum(c, f[..., t, :])
+        kept, come = np.exp(c - new), np.exp(f[..., t, :] - new) * psi[..., t, :]
+        s, z, c = kept[..., None] * s + come[..., None] * v[..., t, None, :], kept * z + come, new
+        up = e[..., t, :] + c
+        read = np.exp(up - up.max(axis=-1, keepdims=True)) * phi[..., t, :]
+        o.append((read[..., None] * s).sum(axis=-2) / (read * z).sum(axis=-1)[..., None])
+    return np.stack(o, axis=-2), (s, z, c)
 
 
 def truncated_exponential(x: ArrayLike, order: int) -> Array:

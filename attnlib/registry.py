@@ -14,6 +14,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 Options = Mapping[str, Any]
 
 
@@ -33,9 +35,10 @@ class Mechanism:
         memory: so do its intermediate results.
         chapter: the page that tells of it.
         paper: its source, a key of references.bib.
-        options: what makes it a function of (q, k, v) alone, at the sizes of a test.
+        options: what its cost depends on, at the sizes of a test.
         typical: the same at sizes of practice.
-        inputs: more inputs that the contract gives the kernel and its definition; no cost depends on them.
+        inputs: more inputs that the contract gives the kernel and its definition; no cost depends on them. One whose
+            shape depends on d_k is a function of it.
         init: name of the function that draws what it learns, init(key, m, **options); then `options` are for it and
             the cost model, and the kernel and its definition take what it draws, after q, k and v.
         blocks: options that may change the cost and never the result, one dict a choice.
@@ -100,17 +103,19 @@ class Mechanism:
             return None
         return partial(_find(f"{self.package}.kernels.{self.stem}", self.init), **self.options)
 
-    def arguments(self, m: int) -> dict[str, Any]:
-        """Return what makes the kernel and its definition functions of q, k and v alone, for m keys.
+    def arguments(self, m: int, d_k: int) -> dict[str, Any]:
+        """Return what makes the kernel and its definition functions of q, k and v alone, for m keys of width d_k.
 
-        Its options, or the parameters that they describe, drawn from key 0 outside of whatever program is traced.
+        Its options, or the parameters that they describe, drawn from key 0 outside of whatever program is traced;
+        then its inputs.
         """
+        inputs = {name: x(d_k) if callable(x) else x for name, x in self.inputs.items()}
         if self.draw is None:
-            return dict(self.options)
+            return {**self.options, **inputs}
         import jax
 
         with jax.ensure_compile_time_eval():
-            return dict(self.draw(jax.random.key(0), m))
+            return {**self.draw(jax.random.key(0), m), **inputs}
 
 
 @dataclass(frozen=True)
@@ -262,6 +267,23 @@ MECHANISMS: tuple[Mechanism, ...] = (
         inputs={"decay": -0.5},
         blocks=_CHUNKS,
         leading={"mask": 2, "decay": 2},
+        sampled=True,
+    ),
+    Mechanism(
+        name="performer_attention",
+        stem="performer",
+        title="random features",
+        exact=False,
+        causal=True,
+        mask="keys",
+        time=1,
+        memory=1,
+        chapter="generation",
+        paper="choromanski2021",
+        typical={"features": 256},
+        inputs={"projection": lambda d_k: np.random.default_rng(d_k).normal(size=(d_k, d_k))},
+        blocks=_CHUNKS,
+        leading={"mask": 2},
         sampled=True,
     ),
     Mechanism(

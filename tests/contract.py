@@ -41,16 +41,17 @@ class Bound:
     def dense(self) -> Callable[..., np.ndarray]:
         return self._of_arrays(self.entry.definition)
 
-    def drawn(self, m: int) -> tuple[Array, ...]:
+    def drawn(self, m: int, d_k: int) -> tuple[Array, ...]:
         """What it learns, for m keys: more arguments after q, k and v."""
-        return tuple(self.entry.arguments(m).values()) if self.entry.init else ()
+        given = self.entry.arguments(m, d_k)
+        return tuple(x for name, x in given.items() if name not in self.entry.inputs) if self.entry.init else ()
 
     def _of_arrays(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        if not self.entry.init:
-            return partial(function, **self.entry.options, **self.entry.inputs)
-
         def call(q: Array, k: Array, v: Array, *drawn: Array, **kwargs: Any) -> Any:
-            return function(q, k, v, *(drawn or self.drawn(k.shape[-2])), **self.entry.inputs, **kwargs)
+            given = self.entry.arguments(*np.shape(k)[-2:])
+            for name, x in zip(given, drawn, strict=False):
+                given[name] = x
+            return function(q, k, v, **given, **kwargs)
 
         return call
 
@@ -141,7 +142,7 @@ def test_gradients(mech, shape, rng):
     for index in range(len(options(mech, rng, shape))):
         with float64():
             kwargs = options(mech, np.random.default_rng(index), shape)[index]
-            args = (*draw(rng, shape, np.float64), *mech.drawn(shape[3]))
+            args = (*draw(rng, shape, np.float64), *mech.drawn(shape[3], shape[4]))
             run = jax.jit(with_backward(lambda *a, kw=kwargs: mech.fn(*a, **kw)))
             args = [np.asarray(x, np.float64) for x in args]
             do = rng.normal(size=mech.dense(*args, **kwargs).shape)
@@ -320,7 +321,7 @@ def test_low_precision_is_no_worse_than_twice_the_naive_program(mech, dtype, rng
 @each_of(SHAPES[1:5])
 def test_matmul_flops_equal_the_cost_model(mech, shape, rng):
     q_lead, k_lead, n, m, d_k, d_v = shape
-    q, k, v, *drawn = *draw(rng, shape), *mech.drawn(m)
+    q, k, v, *drawn = *draw(rng, shape), *mech.drawn(m, d_k)
     *batch, h = q_lead or (1,)
     sizes = {"m": m, "d_v": d_v, "h": h, "h_kv": (k_lead or (1,))[-1], "batch": int(np.prod(batch))}
     h_kv = sizes.pop("h_kv")

@@ -27,7 +27,7 @@ def programs():
         options = [{}, *([{"causal": True}] if entry.causal else [])]
         options += [{"mask": mask if entry.mask == "pairs" else mask[:1]}] if entry.mask else []
         for given in options:
-            yield f"{entry.name} {', '.join(given)}", partial(entry.fn, **entry.arguments(n), **given), heads
+            yield f"{entry.name} {', '.join(given)}", partial(entry.fn, **entry.arguments(n, d), **given), heads
     for layer in registry.LAYERS:
         params = jax.eval_shape(lambda layer=layer: layer.draw(jax.random.key(0), d))
         yield f"{layer.title} layer", layer.fn, (params, shape(3, 20, d))

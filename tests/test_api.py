@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import attnlib
-from attnlib import cost, count, decoding, graph, hardness, taylor
+from attnlib import cost, count, decoding, feature_maps, graph, hardness, taylor
 from attnlib.book import train
 from tools import names
 
@@ -28,7 +28,7 @@ def public(module):
 
 FUNCTIONS = {
     f"{module.__name__}.{name}": fn
-    for module in (attnlib, cost, hardness, graph, taylor, count, decoding, train)
+    for module in (attnlib, cost, hardness, graph, feature_maps, taylor, count, decoding, train)
     for name, fn in public(module).items()
 }
 BAD = {}

@@ -12,6 +12,7 @@ from attnlib import (
     decoding,
     gated_linear_attention_state,
     linear_attention_state,
+    performer_attention_state,
     registry,
     taylor_attention_state,
 )
@@ -51,6 +52,7 @@ def test_states_are_those_that_the_kernels_keep():
         ("linear_attention", linear_attention_state),
         ("taylor_attention", taylor_attention_state),
         ("gated_linear_attention", gated_linear_attention_state),
+        ("performer_attention", performer_attention_state),
     ):
         kept = sum(leaf.size for leaf in jax.tree.leaves(init(5, 3)) if leaf.ndim)
         assert kept == registry.mechanism(name).state(7, 5, 3) == registry.mechanism(name).state(700, 5, 3)

@@ -22,7 +22,7 @@ assert home.is_relative_to({prefix!r}), home
 assert (home / "py.typed").exists() and (home / "__init__.pyi").exists()
 assert results.load("exact")[0].groups and "<script>" in widgets.growth_chart()._repr_html_()
 x = __import__("numpy").ones((4, 2), "f")
-assert all(entry.fn(x, x, x, **entry.arguments(4)).shape == (4, 2) for entry in registry.MECHANISMS)
+assert all(entry.fn(x, x, x, **entry.arguments(4, 2)).shape == (4, 2) for entry in registry.MECHANISMS)
 print(cost.attention(512, 64).flops)
 """
 

@@ -16,7 +16,7 @@ import scipy.signal
 import scipy.special
 
 import attnlib
-from attnlib import decoding, hardness, reference, taylor
+from attnlib import decoding, feature_maps, hardness, reference, taylor
 
 FILE = pathlib.Path(reference.__file__)
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
@@ -31,6 +31,7 @@ KERNELS = {
     "l2_attention": hardness.l2_attention,
     "taylor_features": taylor.features,
     "truncated_exponential": taylor.truncated_exponential,
+    **{name: getattr(feature_maps, name) for name in ("cosine_reweighting", "elu_plus_one", "relu", "squared_relu")},
 }
 KERNELS = {name: fn for name, fn in KERNELS.items() if inspect.isfunction(fn)}
 

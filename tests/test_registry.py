@@ -50,12 +50,12 @@ def test_mechanisms_that_learn_draw_what_their_kernels_take():
     assert learning
     for entry in learning:
         assert names.public_names()[f"attnlib.{entry.init}"] is names.unwrapped(entry.draw)
-        taken = list(inspect.signature(entry.fn).parameters)
-        assert list(entry.arguments(5)) == taken[3 : 3 + len(entry.arguments(5))]
+        taken, given = list(inspect.signature(entry.fn).parameters), entry.arguments(5, 4)
+        assert list(given) == taken[3 : 3 + len(given)]
     for entry in registry.MECHANISMS:
         if not entry.init:
             assert entry.draw is None
-            assert entry.arguments(5) == entry.options
+            assert entry.arguments(5, 4).keys() == {**entry.options, **entry.inputs}.keys()
 
 
 def test_what_can_decode_has_a_state_and_what_cannot_has_none():

@@ -37,7 +37,7 @@ def mechanism_case(entry, lead, k_lead, rng):
         "k": rng.normal(size=(*k_lead, N, D)),
         "v": rng.normal(size=(*k_lead, N, D)),
     }
-    options = entry.arguments(N) | ({"causal": True} if entry.causal else {})
+    options = entry.arguments(N, D) | ({"causal": True} if entry.causal else {})
     if "decay" in entry.leading:
         arrays["decay"] = -rng.random((*k_lead, N))
     arrays = {a: jnp.asarray(x, jnp.float32) for a, x in arrays.items()}

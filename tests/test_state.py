@@ -37,7 +37,10 @@ class Case:
 
     def inputs(self, rng):
         """The inputs besides q, k and v: the entry's own, or decays, half of them zero: many keys are felt."""
-        own = {name: np.asarray(x, np.float64) for name, x in self.entry.inputs.items() if name not in self.shapes}
+        given = {
+            name: x(D_K) if callable(x) else x for name, x in self.entry.inputs.items() if name not in self.shapes
+        }
+        own = {name: np.asarray(x, np.float64) for name, x in given.items()}
         drawn = {
             name: -rng.exponential(size=s) * (rng.random(s) < 0.5) for name, s in self.shapes.items() if s is not None
         }

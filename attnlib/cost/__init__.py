@@ -27,6 +27,8 @@ from attnlib.cost.linear import linear_attention_step as linear_attention_step
 from attnlib.cost.linformer import linformer_attention as linformer_attention
 from attnlib.cost.multihead import multihead_attention as multihead_attention
 from attnlib.cost.nystrom import nystrom_attention as nystrom_attention
+from attnlib.cost.performer import performer_attention as performer_attention
+from attnlib.cost.performer import performer_attention_step as performer_attention_step
 from attnlib.cost.recurrent import gru as gru
 from attnlib.cost.recurrent import lstm as lstm
 from attnlib.cost.recurrent import rnn as rnn

@@ -217,10 +217,13 @@ def _cut(rows: Any, most: int) -> tuple[Any, Any]:
     return chunks, chunks * c
 
 
-def _halves(c: Any) -> tuple[Any, Any, Any]:
-    """Return of a chunk of c rows the pairs in products, the queries that take part, and how often it is halved."""
+def _halves(c: Any, least: int = 1) -> tuple[Any, Any, Any]:
+    """Return of a chunk of c rows the pairs in products, the queries that take part, and how often it is halved.
+
+    Halves of fewer than `least` rows are left out.
+    """
     pairs, rows, levels = 0 * c, 0 * c, 0 * c
-    for half in (2**i for i in range(int(np.max(c) - 1).bit_length())):
+    for half in (2**i for i in range(int(np.max(c) - 1).bit_length()) if 2**i >= least):
         there = (half < c) * -(-c // (2 * half))  # pairs of halves; the last may be filled with zeros
         pairs, rows, levels = pairs + there * half**2, rows + there * half, levels + (half < c)
     return pairs, rows, levels

@@ -20,6 +20,25 @@ def lift(x: Array, rank: int) -> Array:
     return x.reshape((1,) * (rank - x.ndim) + x.shape)
 
 
+def by_state(q: Array, *shared: Array) -> tuple[Array, tuple[Array, ...], Callable[[Array], Array]]:
+    """Sort the leading axes of arrays of one rank: a head is what shares a state, with all arrays but the queries.
+
+    Return q (heads, g, n, d), where g counts what only queries have, the others (heads, m, d), and a function that
+    gives outputs (heads, g, n, d_v) their shape.
+    """
+    lead = np.broadcast_shapes(*(x.shape[:-2] for x in shared))
+    group = [a for a, size in enumerate(lead) if size == 1 and q.shape[a] > 1]
+    order = (*(a for a in range(len(lead)) if a not in group), *group, len(lead), len(lead) + 1)
+    whole, heads = np.broadcast_shapes(lead, q.shape[:-2]), math.prod(lead)
+    rows = jnp.broadcast_to(q, (*whole, *q.shape[-2:])).transpose(order)
+    own = tuple(jnp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(heads, *x.shape[-2:]) for x in shared)
+
+    def restore(o: Array) -> Array:
+        return o.reshape(*rows.shape[:-1], o.shape[-1]).transpose(np.argsort(order))
+
+    return rows.reshape(heads, -1, *q.shape[-2:]), own, restore
+
+
 def good(x: Array) -> Array:
     """Which rows of x hold neither NaN nor infinity."""
     return jnp.isfinite(x).all(axis=-1)

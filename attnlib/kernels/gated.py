@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,8 @@ from jaxtyping import Array, Bool, Float
 from attnlib import _arrays, _check
 from attnlib._sharding import each_device
 from attnlib.cost.gated import CAUSAL_ONLY, CHUNK
-from attnlib.kernels._heads import each_head, lift
+from attnlib.kernels import _chunks
+from attnlib.kernels._heads import by_state, each_head, lift
 from attnlib.kernels._state import check_arguments, key_mask, wide_enough
 from attnlib.kernels.flash import _vary_alike
 
@@ -238,7 +238,7 @@ def run(
 def attend_heads(chunk: int, arrays: dict[str, Any], shared: dict[str, Array]) -> tuple[Array, Any]:
     """Attend on one device, in its part of the leading axes.
 
-    A head is what shares a state: keys, values and decays. Leading axes that only queries have are its g rows.
+    A head is what shares a state: keys, values and decays.
     """
     q, k, v, decay, mask, state = (arrays[a] for a in OWN)
     dtype, given = shared["scale"].dtype, v.dtype
@@ -248,18 +248,10 @@ def attend_heads(chunk: int, arrays: dict[str, Any], shared: dict[str, Array]) -
     q = q * shared["scale"]
     if mask is not None:
         k, v = (jnp.where(lift(mask, rank), x, 0) for x in (k, v))
-    lead = np.broadcast_shapes(*(x.shape[:-2] for x in (k, v, decay)))
-    group = [a for a, size in enumerate(lead) if size == 1 and q.shape[a] > 1]
-    order = (*(a for a in range(rank - 2) if a not in group), *group, rank - 2, rank - 1)
-    whole = np.broadcast_shapes(lead, q.shape[:-2])
-    heads = math.prod(lead)
-    rows = jnp.broadcast_to(q, (*whole, *q.shape[-2:])).transpose(order)
-    k, v, decay = (jnp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(heads, *x.shape[-2:]) for x in (k, v, decay))
-    s = jnp.zeros((heads, k.shape[-1], v.shape[-1]), dtype) if state is None else state.astype(dtype)
-    s = s.reshape(heads, *s.shape[-2:])
-    o, s = attend(chunk, rows.reshape(heads, -1, *q.shape[-2:]), k, v, decay, s)
-    o = o.reshape(*rows.shape[:-1], v.shape[-1]).transpose(np.argsort(order))
-    return o.astype(given), None if state is None else s.reshape(state.shape).astype(state.dtype)
+    q, (k, v, decay), restore = by_state(q, k, v, decay)
+    s = jnp.zeros((len(k), k.shape[-1], v.shape[-1]), dtype) if state is None else state.astype(dtype)
+    o, s = attend(chunk, q, k, v, decay, s.reshape(len(k), *s.shape[-2:]))
+    return restore(o).astype(given), None if state is None else s.reshape(state.shape).astype(state.dtype)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -296,21 +288,21 @@ def _forward(chunk: int, args: tuple[Array, ...]) -> tuple[Array, Array]:
     """Attend in one head: the keys that every query sees, then those that queries meet one by one."""
     q, k, v, decay, s = args
     n, own = q.shape[-2], min(q.shape[-2], k.shape[-2])
-    earlier, latest = _parts((k, v, decay), own, chunk)
+    earlier, latest = _chunks.parts((k, v, decay), own, chunk)
     s, _ = jax.lax.scan(lambda s, x: (_write(s, *x), None), s, earlier)
-    (queries,) = _chunks((q[:, n - own :],), chunk)
+    (queries,) = _chunks.cut((q[:, n - own :],), chunk)
     s, o = jax.lax.scan(lambda s, x: (_write(s, *x[1:]), _read(s, *x)), s, (queries, *latest))
-    return jnp.pad(_rows(o, own), ((0, 0), (n - own, 0), (0, 0))), s
+    return jnp.pad(_chunks.rows(o, own), ((0, 0), (n - own, 0), (0, 0))), s
 
 
 def _backward(chunk: int, args: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return the gradients of one head: its sums again, then the chunks from the last to the first."""
     q, k, v, decay, s, do, ds = args
     n, own = q.shape[-2], min(q.shape[-2], k.shape[-2])
-    earlier, latest = _parts((k, v, decay), own, chunk)
+    earlier, latest = _chunks.parts((k, v, decay), own, chunk)
     s, before = jax.lax.scan(lambda s, x: (_write(s, *x), s), s, earlier)
     _, between = jax.lax.scan(lambda s, x: (_write(s, *x), s), s, latest)
-    queries, do = _chunks((q[:, n - own :], do[:, n - own :]), chunk)
+    queries, do = _chunks.cut((q[:, n - own :], do[:, n - own :]), chunk)
 
     def both(ds: Array, x: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         s, q, k, v, decay, do = x
@@ -321,41 +313,10 @@ def _backward(chunk: int, args: tuple[Array, ...]) -> tuple[Array, ...]:
     ds, (dq, *last) = jax.lax.scan(both, ds, (between, queries, *latest, do), reverse=True)
     ds, first = jax.lax.scan(lambda ds, x: _write_backward(ds, *x), ds, (before, *earlier), reverse=True)
     grown = (
-        jnp.concatenate([_rows(a, len(k) - own), _rows(b, own)], axis=-2) for a, b in zip(first, last, strict=True)
+        jnp.concatenate([_chunks.rows(a, len(k) - own), _chunks.rows(b, own)], axis=-2)
+        for a, b in zip(first, last, strict=True)
     )
-    return jnp.pad(_rows(dq, own), ((0, 0), (n - own, 0), (0, 0))), *grown, ds
-
-
-# --- rows in chunks -------------------------------------------------------------------------------------------------
-
-
-def _parts(xs: tuple[Array, ...], own: int, chunk: int) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Return the chunks of all rows but the last `own`, and of those."""
-    cut = len(xs[0]) - own
-    return _chunks(tuple(x[:cut] for x in xs), chunk), _chunks(tuple(x[cut:] for x in xs), chunk)
-
-
-def _chunks(xs: tuple[Array, ...], chunk: int) -> tuple[Array, ...]:
-    """Cut rows (..., n, d) into chunks (n/c, ..., c, d), with zeros to fill the last one: they change no sum."""
-    n = xs[0].shape[-2]
-    c = max(1, min(n, chunk))
-
-    def cut(x: Array) -> Array:
-        x = _fill(x, -n % c)
-        return jnp.moveaxis(x.reshape(*x.shape[:-2], -(-n // c), c, x.shape[-1]), -3, 0)
-
-    return tuple(map(cut, xs))
-
-
-def _fill(x: Array, rows: int) -> Array:
-    """Add rows of zeros below x (..., n, d)."""
-    return jnp.pad(x, [*[(0, 0)] * (x.ndim - 2), (0, rows), (0, 0)])
-
-
-def _rows(x: Array, n: int) -> Array:
-    """Put chunks (n/c, ..., c, d) together: the n rows (..., n, d) that they were made of."""
-    x = jnp.moveaxis(x, 0, -3)
-    return x.reshape(*x.shape[:-3], -1, x.shape[-1])[..., :n, :]
+    return jnp.pad(_chunks.rows(dq, own), ((0, 0), (n - own, 0), (0, 0))), *grown, ds
 
 
 # --- one chunk: q (g, c, d_k), k (c, d_k), v (c, d_v), decay (c, 1 or d_k), the sums before it s (d_k, d_v) ---------
@@ -368,7 +329,7 @@ def _up_to(decay: Array) -> Array:
 
 def _from(decay: Array) -> Array:
     """e^(decay_{j+1} + … + decay_c): what is left after the last row of what row j brought."""
-    return jnp.exp(jax.lax.cumsum(_fill(decay[..., 1:, :], 1), decay.ndim - 2, reverse=True))
+    return jnp.exp(jax.lax.cumsum(_chunks.fill(decay[..., 1:, :], 1), decay.ndim - 2, reverse=True))
 
 
 def _up_to_backward(dx: Array, decay: Array) -> Array:
@@ -403,10 +364,10 @@ def _write_backward(ds: Array, s: Array, k: Array, v: Array, decay: Array) -> tu
 def _read(s: Array, q: Array, k: Array, v: Array, decay: Array) -> Array:
     """Return the outputs of a chunk: from the sums before it, from each query's own key, from the keys between."""
     o = jnp.einsum("gck,kv->gcv", q * _up_to(decay)[None], s) + (q * k[None]).sum(axis=-1, keepdims=True) * v[None]
-    for size in _sizes(len(k)):
+    for size in _chunks.sizes(len(k)):
         (x, y, w), *_ = _halves(size, q, k, v, decay)
         late = jnp.einsum("gbij,bjv->gbiv", jnp.einsum("gbik,bjk->gbij", x, y), w)
-        o = o + _second(late, len(k))
+        o = o + _chunks.second(late, len(k))
     return o
 
 
@@ -420,21 +381,16 @@ def _read_backward(do: Array, s: Array, q: Array, k: Array, v: Array, decay: Arr
     dq, dk = dx * fade + own * k[None], (own * q).sum(axis=0)
     dv = ((q * k[None]).sum(axis=-1, keepdims=True) * do).sum(axis=0)
     c = len(k)
-    for size in _sizes(c):
+    for size in _chunks.sizes(c):
         (x, y, w), (fade_x, fade_y), (first, second) = _halves(size, q, k, v, decay)
-        late = _pairs(do, size)[..., 1, :, :]
+        late = _chunks.pairs(do, size)[..., 1, :, :]
         a, da = jnp.einsum("gbik,bjk->gbij", x, y), jnp.einsum("gbiv,bjv->gbij", late, w)
         dx, dy = jnp.einsum("gbij,bjk->gbik", da, y), jnp.einsum("gbij,gbik->bjk", da, x)
-        dq, dk = dq + _second(dx * fade_x[None], c), dk + _first(dy * fade_y, c)
-        dv = dv + _first(jnp.einsum("gbij,gbiv->bjv", a, late), c)
-        dd = dd + _second(_up_to_backward((dx * x).sum(axis=0), second), c)
-        dd = dd + _first(_from_backward(dy * y, first), c)
+        dq, dk = dq + _chunks.second(dx * fade_x[None], c), dk + _chunks.first(dy * fade_y, c)
+        dv = dv + _chunks.first(jnp.einsum("gbij,gbiv->bjv", a, late), c)
+        dd = dd + _chunks.second(_up_to_backward((dx * x).sum(axis=0), second), c)
+        dd = dd + _chunks.first(_from_backward(dy * y, first), c)
     return ds, dq, dk, dv, dd
-
-
-def _sizes(c: int) -> list[int]:
-    """Halves of c rows, of halves of them, …: 1, 2, 4, … below c."""
-    return [2**i for i in range((c - 1).bit_length())]
 
 
 def _halves(size: int, q: Array, k: Array, v: Array, decay: Array) -> Any:
@@ -442,27 +398,8 @@ def _halves(size: int, q: Array, k: Array, v: Array, decay: Array) -> Any:
 
     Then the factors that made them so, and the decays of the first and the second halves.
     """
-    decay = _pairs(decay, size)
+    decay = _chunks.pairs(decay, size)
     first, second = decay[:, 0], decay[:, 1]
     fade_x, fade_y = _up_to(second), _from(first)
-    x, y = _pairs(q, size)[:, :, 1] * fade_x[None], _pairs(k, size)[:, 0] * fade_y
-    return (x, y, _pairs(v, size)[:, 0]), (fade_x, fade_y), (first, second)
-
-
-def _pairs(x: Array, size: int) -> Array:
-    """Cut rows (..., c, d) into pairs of halves, (..., pairs, 2, size, d); zeros fill the last."""
-    x = _fill(x, -x.shape[-2] % (2 * size))
-    return x.reshape(*x.shape[:-2], -1, 2, size, x.shape[-1])
-
-
-def _first(x: Array, c: int) -> Array:
-    """Put (..., pairs, size, d) into the first halves of c rows, zeros into the second."""
-    return _join(jnp.stack([x, jnp.zeros_like(x)], axis=-3), c)
-
-
-def _second(x: Array, c: int) -> Array:
-    return _join(jnp.stack([jnp.zeros_like(x), x], axis=-3), c)
-
-
-def _join(x: Array, c: int) -> Array:
-    return x.reshape(*x.shape[:-4], -1, x.shape[-1])[..., :c, :]
+    x, y = _chunks.pairs(q, size)[:, :, 1] * fade_x[None], _chunks.pairs(k, size)[:, 0] * fade_y
+    return (x, y, _chunks.pairs(v, size)[:, 0]), (fade_x, fade_y), (first, second)

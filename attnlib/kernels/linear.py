@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 from attnlib import _arrays, _check
 from attnlib.kernels._state import State as State
 from attnlib.kernels._state import check_arguments, empty, key_mask, run, shape_of, step, wide_enough
+from attnlib.kernels.feature_maps import elu_plus_one as elu_plus_one
 
 AnyArray = Array | np.ndarray
 FeatureMap = Callable[[Array], Array]
@@ -42,7 +43,8 @@ def linear_attention(
         q: queries, shape (..., n, d_k), any floating dtype; leading axes broadcast as in `attention`.
         k: keys, shape (..., m, d_k).
         v: values, shape (..., m, d_v).
-        feature_map: φ, from (c, d_k) to (c, D), row by row, non-negative for weights that are; elu(x) + 1 by default.
+        feature_map: φ, from (c, d_k) to (c, D), row by row, non-negative for weights that are; elu(x) + 1 by default;
+            others are in `feature_maps`.
             It is differentiated, too, with respect to traced arrays that it closes over. Define it once, not in each
             call: a new function is compiled anew. It is compiled with what it reads at its first call, so make a new
             function when an attribute or a global that it reads has changed.
@@ -225,9 +227,3 @@ def map_kernel(name: str, feature_map: Any, scale: Any, q: Any, k: Any) -> tuple
     if not hoisted:
         return MapKernel(feature_map), [factor]
     return MapKernel(lambda x, *consts: jax.vmap(lambda row: one(row, *consts))(x)), [factor, *hoisted]
-
-
-def elu_plus_one(x: Array) -> Array:
-    """elu(x) + 1: x + 1 where x > 0, else e^x. Positive wherever e^x does not underflow."""
-    positive = x > 0
-    return jnp.where(positive, x + 1, jnp.exp(jnp.where(positive, jnp.zeros((), x.dtype), x)))
