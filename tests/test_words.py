@@ -124,7 +124,7 @@ EDGES = {
         ([("(1, 1)", 100, 90, (64, 512))],),
         ([("(1, 1)", 53, 121, (64, 512)), ("(2, 2)", math.inf, 90, (64, 512))],),
     ],
-    "crossing_alt": [([("(1, 1)", 100, 90, (64, 512))], [-0.5]), ([("(1, 1)", 100, 90, (64, 512))], [0.1])],
+    "crossing_alt": [([("(1, 1)", 100, 90, (64, 512))], [-0.5]), ([("(1, 1)", math.inf, 90, (64, 512))], [0.1])],
     "first_context": [(288e-6, 61e-6, 100), (20e-6, 61e-6, 100), (60e-6, 61e-6, 100)],
     "skipping": [
         ((0.6, 0.5, 0.7), (0.2, 0.1, 0.3)),
@@ -339,6 +339,7 @@ CLAIMS = {
     "ahead": {r"in (\d) of 3 cases": lambda x, *ratios: int(x[1]) == sum(r < 1 for r in ratios)},
     "against_chance": {
         r"#% of its answers": lambda x, right, chance: close(x[1], 100 * right),
+        r"is right #% of the time": lambda x, right, chance: close(x[1], 100 * chance),
         "most of the order": lambda _, right, chance: right > 0.5,
         "something about the order, and little": lambda _, right, chance: chance < right <= 0.5,
         "no more than such a guess": lambda _, right, chance: right <= chance,
@@ -395,7 +396,7 @@ def holds(claim, match, arguments):
         return False
 
 
-HELPERS = {"span", "fold", "longer", "above", "listed", "misses", "passing"}
+HELPERS = {"length", "span", "fold", "longer", "above", "listed", "misses", "passing"}
 SENTENCES = sorted(
     name
     for name, f in vars(words).items()
@@ -467,6 +468,7 @@ def test_sentences_that_once_stood_in_the_book_are_red(name, arguments, planted)
 def test_ranges_and_lists():
     assert words.span([1.0]) == "1.00"
     assert words.span([3, 1, 2], 0) == "1 to 3"
+    assert [words.length(x) for x in (1234.5, float("inf"))] == ["1,234", "no length"]
     assert [words.listed(x) for x in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
     assert [words.longer(x) for x in (1.06, 1.0, 0.9)] == [1, 0, -1]
 

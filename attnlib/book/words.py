@@ -290,11 +290,16 @@ def crossings(cases: Sequence[Crossing]) -> str:
     return said + "Every crossing of the clock lies within the lengths that were timed."
 
 
+def length(n: Real) -> str:
+    """Write the length at which a line crosses another, or that it never does."""
+    return f"{n:,.0f}" if math.isfinite(n) else "no length"
+
+
 def crossing_alt(cases: Sequence[Crossing], slopes: Numbers) -> str:
     """Describe the ratios of Taylor attention to exact attention; `slopes` of the lines in their order."""
     each = listed(
         [
-            f"{name} with slope {slope:.1f}, one at {clock:,.0f} (roofline: {model:,.0f})"
+            f"{name} with slope {slope:.1f}, one at {length(clock)} (roofline: {length(model)})"
             for (name, clock, model, _), slope in zip(cases, slopes, strict=True)
         ]
     )
@@ -464,8 +469,10 @@ def ahead(core: Real, gru: Real, lstm: Real) -> str:
 
 def against_chance(right: Real, chance: Real) -> str:
     """Compare the share of right answers with that of a guess that knows which tokens occur."""
-    said = f"{right:.1%} of its answers are right, where a guess that knows the tokens of the sequence is right "
-    f"{chance:.1%} of the time: "
+    said = (
+        f"{right:.1%} of its answers are right, where a guess that knows the tokens of the sequence is right "
+        f"{chance:.1%} of the time: "
+    )
     if right > 0.5:
         return said + "it has learned most of the order."
     if right > chance:
