@@ -43,8 +43,6 @@ class Mechanism:
             the cost model, and the kernel and its definition take what it draws, after q, k and v.
         blocks: options that may change the cost and never the result, one dict a choice.
         leading: options that are arrays with leading axes, and how many axes follow these.
-        sampled: `make test` tries it on a share of the cases, `make test-full` on all: its programs take long to
-            compile, or it runs the kernel of another entry.
         package: where its rooms are.
     """
 
@@ -62,7 +60,6 @@ class Mechanism:
     typical: Options = field(default_factory=dict)
     blocks: tuple[Options, ...] = ()
     leading: Mapping[str, int] = field(default_factory=dict)
-    sampled: bool = False
     package: str = "attnlib"
     bidirectional: bool = True
     inputs: Options = field(default_factory=dict)
@@ -220,7 +217,6 @@ MECHANISMS: tuple[Mechanism, ...] = (
         typical={"r": 512},
         blocks=({"block_q": 3, "block_k": 4}, {"block_k": 2}),
         leading={"mask": 2, "lengths": 0},
-        sampled=True,
     ),
     Mechanism(
         name="linear_attention",
@@ -235,7 +231,6 @@ MECHANISMS: tuple[Mechanism, ...] = (
         paper="katharopoulos2020",
         blocks=_CHUNKS,
         leading={"mask": 2},
-        sampled=True,
     ),
     Mechanism(
         name="taylor_attention",
@@ -250,7 +245,6 @@ MECHANISMS: tuple[Mechanism, ...] = (
         paper="dumankeles2023",
         blocks=_CHUNKS,
         leading={"mask": 2, "centre_rows": 1},
-        sampled=True,
     ),
     Mechanism(
         name="gated_linear_attention",
@@ -267,7 +261,6 @@ MECHANISMS: tuple[Mechanism, ...] = (
         inputs={"decay": -0.5},
         blocks=_CHUNKS,
         leading={"mask": 2, "decay": 2},
-        sampled=True,
     ),
     Mechanism(
         name="performer_attention",
@@ -284,7 +277,6 @@ MECHANISMS: tuple[Mechanism, ...] = (
         inputs={"projection": lambda d_k: np.random.default_rng(d_k).normal(size=(d_k, d_k))},
         blocks=_CHUNKS,
         leading={"mask": 2},
-        sampled=True,
     ),
     Mechanism(
         name="linformer_attention",
@@ -301,7 +293,6 @@ MECHANISMS: tuple[Mechanism, ...] = (
         options={"rank": 4},
         typical={"rank": 256},
         leading={"mask": 2, "e": 2, "f": 2},
-        sampled=True,
     ),
     Mechanism(
         name="nystrom_attention",
@@ -317,7 +308,6 @@ MECHANISMS: tuple[Mechanism, ...] = (
         options={"landmarks": 4, "pinv": "iterative"},
         typical={"landmarks": 64},
         leading={"mask": 2, "query_mask": 1},
-        sampled=True,
     ),
 )
 """Every attention mechanism."""

@@ -86,15 +86,15 @@ FEW = (SHAPES[3], SHAPES[4])
 
 
 def each_with(name, values, few):
-    """Every mechanism with every value; the sampled ones with a few, unless all trials are asked for."""
-    cases = [(mech, x) for mech in MECHANISMS for x in (few if mech.sampled and not FULL else values)]
+    """Every mechanism with a few of the values; with all of them, if all trials are asked for."""
+    cases = [(mech, x) for mech in MECHANISMS for x in (values if FULL else few)]
     return pytest.mark.parametrize(
         ("mech", name), cases, ids=lambda x: getattr(x, "name", getattr(x, "__name__", str(x)))
     )
 
 
 def each_of(shapes):
-    """Every mechanism with every shape; the sampled ones with few."""
+    """Every mechanism with few of the shapes, or with all."""
     return each_with("shape", shapes, [s for s in shapes if s in FEW])
 
 
@@ -114,12 +114,12 @@ def draw_mask(rng, shape, lead=True, mask=True):
 def options(mech, rng, shape):
     """Every combination of causal and mask that the mechanism honours, per-batch masks and shared ones.
 
-    Of a sampled one: a shared mask without causal, a per-batch one with it; both of them, if it has no choice.
+    Unless all trials are asked for: a shared mask without causal, a per-batch one with it; both, if it has no choice.
     """
     masks = [None, *(draw_mask(rng, shape, lead, mech.mask) for lead in (True, False))] if mech.mask else [None]
     every = [{"causal": c, "mask": m} for c in mech.orders for m in masks]
     few = every[2:5:2] if len(mech.orders) > 1 else every[2:0:-1]
-    return few if mech.sampled and mech.mask and not FULL else every
+    return few if mech.mask and not FULL else every
 
 
 @each_of(SHAPES)
@@ -190,9 +190,9 @@ def test_lowers_for_every_platform(mech, platform, dtype, rng):
 
 @each
 def test_block_sizes_change_nothing(mech, rng):
-    for shape in SHAPES[1:] if FULL else FEW[1:] if mech.sampled else SHAPES[3:5]:
+    for shape in SHAPES[1:] if FULL else FEW[1:]:
         q, k, v = draw(rng, shape)
-        for blocks in mech.blocks[:2] if mech.sampled and not FULL else mech.blocks:
+        for blocks in mech.blocks if FULL else mech.blocks[:2]:
             for kwargs in options(mech, rng, shape):
                 np.testing.assert_allclose(
                     mech.fn(q, k, v, **kwargs, **blocks), mech.fn(q, k, v, **kwargs), rtol=1e-5, atol=2e-6
