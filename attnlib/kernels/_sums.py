@@ -140,10 +140,8 @@ def _attend_backward(plan: Plan, index: Index, kept: Any, gradients: Any) -> Any
     consts, q, k, v, _, start = args
     do, dsums = gradients
     own = (o, den, do, start if plan.causal else sums, dsums if plan.keep else None)
-    dtype = _arrays.wide(q, k)
-    totals = [
-        jnp.zeros_like(x, shape=(len(x) // y, y, *x.shape[1:]), dtype=dtype) for x, y in ((q, plan.g), (k, 1), (v, 1))
-    ]
+    shapes = (len(q) // plan.g, plan.g, *q.shape[1:]), k.shape, v.shape
+    totals = [jnp.zeros_like(q, shape=shape, dtype=_arrays.wide(q, k)) for shape in shapes]
 
     def run(x: Any) -> Any:
         *grown, dstart, dconsts = _backward(plan, args, *x)
