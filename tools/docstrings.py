@@ -115,15 +115,15 @@ def _escaped(text: str) -> str:
 # Formulas ------------------------------------------------------------
 
 SYMBOLS = {
-    "∂": r"\partial ", "⟨": r"\langle ", "⟩": r"\rangle ", "∈": r"\in ", "≈": r"\approx ",
+    "∂": r"\partial ", "⟨": r"\langle ", "⟩": r"\rangle ", "∈": r"\in ", "≈": r"\approx ", "~": r"\sim ",
     "Σ": r"\sum ", "√": r"\sqrt ", "∇": r"\nabla ", "∞": r"\infty ", "½": r"\tfrac12 ", "…": r"\dots ",
     "−": "-", "·": r"\cdot ", "×": r"\times ", "∘": r"\circ ", "⊗": r"\otimes ", "≤": r"\le ", "≥": r"\ge ",
     "←": r"\leftarrow ", "↦": r"\mapsto ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "α": r"\alpha ", "δ": r"\delta ", "η": r"\eta ", "θ": r"\theta ", "µ": r"\mu ", "μ": r"\mu ", "ρ": r"\rho ",
     "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\varphi ", "ψ": r"\psi ", "{": r"\{", "}": r"\}",
 }  # fmt: skip
-RAISED = {"²": "2", "³": "3", "ᵃ": "a", "ᵀ": r"\mathsf T"}
-MARKS = {"\N{COMBINING CIRCUMFLEX ACCENT}": "hat", "\N{COMBINING MACRON}": "bar"}
+RAISED = {"²": "2", "³": "3", "ᵃ": "a", "ᵀ": r"\mathsf T", "⁺": "+"}
+MARKS = {"\N{COMBINING CIRCUMFLEX ACCENT}": "hat", "\N{COMBINING MACRON}": "bar", "\N{COMBINING TILDE}": "tilde"}
 FUNCTION = r"(?:exp|ln|log|max|min|tanh)(?![A-Za-z])"
 INSIDE = r"(?:[^()]|\([^()]*\))*"
 TOKEN = re.compile(

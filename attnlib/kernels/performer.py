@@ -56,12 +56,12 @@ def init_performer(
 ) -> Float[Array, "features d"]:
     """Draw the directions w of random features: once for a model, not for each call or step.
 
-    w ~ N(0, I_d); orthogonal: d rows at a time are those of a uniformly random rotation, each with the length of a
-    Gaussian row of its own
+    w ~ N(0, I_d)
 
-    Each orthogonal row by itself is distributed as a Gaussian one, so every estimate stays unbiased; rows that do not
-    point the same way vary less together. QR decomposes a Gaussian block into Q and R, and Q is uniform only after
-    its columns got the signs of R's diagonal: LAPACK's first column always points away from the first axis.
+    Orthogonal: d rows at a time are those of a uniformly random rotation, each with the length of a Gaussian row of
+    its own. Each by itself is distributed as a Gaussian one, so every estimate stays unbiased; rows that do not point
+    the same way vary less together. QR decomposes a Gaussian block into Q and R, and Q is uniform only after its
+    columns got the signs of R's diagonal: LAPACK's first column always points away from the first axis.
 
     Args:
         key: a key of `jax.random.key`.
