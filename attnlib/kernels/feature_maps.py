@@ -112,11 +112,9 @@ def cosine_reweighting(
 
     φ(q_i)·ψ(k_j) = relu(q_i)·relu(k_j) cos(π/2 · (i + m − n − j)/length)
 
-    cos(a − b) = cos a cos b + sin a sin b makes two features of each number. All are non-negative, so that
-
-        linear_attention(*cosine_reweighting(q, k, length), v, feature_map=relu, causal=…)
-
-    computes cosFormer's attention: `relu` leaves them as they are. The last query stands beside the last key. The
+    Each number becomes two features, because cos(a − b) = cos a cos b + sin a sin b. All are non-negative, so
+    `linear_attention` with `feature_map=relu`, which leaves them as they are, computes cosFormer's attention: it is
+    given the two results and v. The last query stands beside the last key. The
     weights depend on `length` and on distances, not on n or m: state and steps of `linear_attention` work with
     d_k = 2d.
 
