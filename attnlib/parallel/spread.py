@@ -39,7 +39,7 @@ def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) 
 
     Arrays whose leading axes are sharded already, over a mesh of explicit axes as `jax.make_mesh` makes it, need no
     `spread`: kernels and layers run on each device's part of them, and the result lies as they do. Only leading axes
-    may be sharded, no lengths or widths; JAX's `reshard` lays an array out anew.
+    may be sharded, no lengths or widths; JAX's reshard lays an array out anew.
 
     Args:
         fn: any kernel of this library, fn(q, k, v, **options), whose leading axes do not depend on each other.
