@@ -48,7 +48,7 @@ def mechanism_case(entry, lead, k_lead, rng):
 
     def fn(a):
         rest = {o: x for o, x in a.items() if o not in "qkv"}
-        return entry.fn(a["q"], a["k"], a["v"], **options, **rest)
+        return entry.fn(a["q"], a["k"], a["v"], **{**options, **rest})
 
     return fn, arrays
 

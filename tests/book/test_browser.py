@@ -115,7 +115,7 @@ def test_mathematics_is_there(running: Browser, site: str, math_page: str) -> No
 
 def test_what_scrolls_shows_where_it_goes_on(running: Browser, site: str) -> None:
     """On a phone wide tables and code fade at the end that hides something; captions stay in sight."""
-    name = containing('class="results-scroll')[0]
+    name = sorted(set(containing('class="results-scroll')) & set(containing('class="cell_input')))[0]
     with context(running, "light", PHONE) as opened, visit(opened, site, name) as seen:
         for kind in (".results-scroll", "pre"):
             box = seen.page.locator(f"main {kind}[data-scrolls=start]").first
