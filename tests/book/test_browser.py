@@ -286,7 +286,7 @@ def test_print(running: Browser, site: str, box_page: str) -> None:
 
 def test_the_cheat_sheet_is_one_sheet(running: Browser, site: str) -> None:
     """As `beforeprint` leaves it, on A4 with the browser's margins."""
-    with context(running, WIDE) as opened, visit(opened, site, "chapters/cheat-sheet.html") as seen:
+    with context(running, "light") as opened, visit(opened, site, "chapters/cheat-sheet.html") as seen:
         assert len(re.findall(rb"/Type\s*/Page\b", seen.page.pdf(format="A4"))) == 1
 
 
