@@ -14,6 +14,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import times
+from support import FULL
 
 BEGAN = time.time()
 
@@ -22,8 +23,23 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file in one process, whose fixtures its tests share; tests marked `anywhere` go where there is room."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a file in one process, whose fixtures its tests share; tests marked `anywhere` go where there is room.
+
+    Of a test marked `sample(k)`, every k-th case is run, unless all trials are asked for. Choose a k without a factor
+    in common with the numbers of values of its parameters: then no value of a parameter is always left out.
+    """
+    seen: dict[str, int] = defaultdict(int)
+    left_out = []
+    for item in items:
+        mark = item.get_closest_marker("sample")
+        if mark and not FULL:
+            number = seen[item.nodeid.partition("[")[0]]
+            seen[item.nodeid.partition("[")[0]] += 1
+            if number % mark.args[0]:
+                left_out.append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
     for item in items:
         params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         item.user_properties.append(("kind", times.kind(item.path, params)))

@@ -31,6 +31,7 @@ def test_values_are_those_of_the_definition_and_never_negative(rng, phi):
     assert phi(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("phi", MAPS, ids=lambda phi: phi.__name__)
 @pytest.mark.parametrize("causal", [False, True])
 def test_linear_attention_and_its_gradients(rng, phi, causal):
@@ -66,6 +67,7 @@ def test_slopes_where_the_branches_meet():
 # --- cosine reweighting ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("n", "m"), [(9, 9), (4, 11), (11, 4), (1, 1)])
 def test_weights_fade_with_the_cosine_of_the_distance(rng, n, m, causal):

@@ -31,6 +31,7 @@ def two_sizes(monkeypatch):
     monkeypatch.setitem(BLOCKS, "cpu", ((8, 6), (4, 3)))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("trial", range(60 if FULL else 12))
 def test_agrees_with_attention_on_random_problems(trial, two_sizes):
     rng = np.random.default_rng(trial)
@@ -93,6 +94,7 @@ def test_lengths_beyond_every_key_hide_none(rng, untyped):
         assert _arrays.within(lengths, (), 9).all()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kwargs", [{}, {"causal": True}, {"window": 5}, {"lengths": jnp.array(14)}], ids=str)
 @pytest.mark.parametrize("level", [-3e6, 3e6])
 def test_every_logit_millions_away_from_zero(rng, kwargs, level):
@@ -132,6 +134,7 @@ def test_rows_masked_in_the_middle_of_a_block(rng):
         assert not x[jnp.array([1, 5, 6])].any()
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("blocks", [{"block_q": 4, "block_k": 3}, {}], ids=["one size", "two sizes"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kwargs", [{"causal": True}, {"window": 4}, {"causal": True, "window": 4}, {"lengths": 11}])
@@ -194,6 +197,7 @@ def test_bfloat16_gradients_of_long_sequences(rng, causal):
 # --- what is computed, and where it is kept -------------------------------------------------------------------------
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("window", [None, 1, 30, 1000])
 @pytest.mark.parametrize(("n", "m"), [(64, 64), (100, 37), (37, 100)])

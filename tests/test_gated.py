@@ -186,6 +186,7 @@ def test_more_queries_than_keys_and_hidden_keys(rng):
 # --- strong decays --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("kind", ["number", "keys", "channels"])
 @pytest.mark.parametrize("strong", [-1e4, -3e38, -np.inf])
 def test_strong_decays_neither_overflow_nor_nan(rng, kind, strong):

@@ -48,6 +48,7 @@ def taylor_weights(order):
     return weights
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("trial", range(500 if FULL else 8))
 def test_forms_agree_with_the_quadratic_definition(trial):
     """Parallel, chunked and step by step, outputs and gradients, of random sizes, masks and ways to share keys."""
@@ -74,6 +75,7 @@ def test_forms_agree_with_the_quadratic_definition(trial):
             np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(
     "features",
