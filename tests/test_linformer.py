@@ -154,10 +154,9 @@ def test_projections_of_heads_cost_what_the_model_says(own):
 
 
 def test_what_is_saved_is_what_the_model_says():
-    """To the four bytes of the scale."""
     q, k, v, e = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, 400, 8), (2, 300, 8), (2, 300, 6), (16, 300)))
     model = cost.linformer_attention(400, 8, 16, m=300, d_v=6, h=2)
-    assert count.saved(linformer_attention, q, k, v, e, e) == model.saved + 4
+    assert count.saved(linformer_attention, q, k, v, e, e) == model.saved
 
 
 def test_cost_is_the_same_for_numbers_arrays_and_symbols():
