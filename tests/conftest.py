@@ -30,16 +30,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     in common with the numbers of values of its parameters: then no value of a parameter is always left out.
     """
     seen: dict[str, int] = defaultdict(int)
-    left_out = []
+    left_out = set()
     for item in items:
         mark = item.get_closest_marker("sample")
         if mark and not FULL:
-            number = seen[item.nodeid.partition("[")[0]]
-            seen[item.nodeid.partition("[")[0]] += 1
-            if number % mark.args[0]:
-                left_out.append(item)
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % mark.args[0]:
+                left_out.add(item)
+            seen[test] += 1
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
     for item in items:
         params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         item.user_properties.append(("kind", times.kind(item.path, params)))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from attnlib._numbers import superscript
-from attnlib.cost.algebra import symbolic
+from attnlib.cost._sizes import symbolic
 
 
 def glue(name: str, value: object) -> None:

@@ -7,19 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from attnlib.cost._sizes import BYTES as BYTES
-from attnlib.cost._sizes import Number as Number
-from attnlib.cost._sizes import Sizes as Sizes
-from attnlib.cost._sizes import attention_sizes as attention_sizes
-from attnlib.cost._sizes import dtype_name as dtype_name
-from attnlib.cost._sizes import itemsize as itemsize
-from attnlib.cost._sizes import itemsizes as itemsizes
-from attnlib.cost._sizes import largest as largest
-from attnlib.cost._sizes import parts as parts
-from attnlib.cost._sizes import quotient as quotient
-from attnlib.cost._sizes import size as size
-from attnlib.cost._sizes import smallest as smallest
-from attnlib.cost._sizes import symbolic as symbolic
+from attnlib.cost._sizes import Number, largest, size, smallest
 
 
 @dataclass(frozen=True)

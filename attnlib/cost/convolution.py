@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, itemsize, product_backward, size, symbolic
+from attnlib.cost._sizes import Number, itemsize, size, symbolic
+from attnlib.cost.algebra import Cost, Step, product_backward
 
 
 def conv(

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost.algebra import COUNTS, Cost, Number, Step, itemsize, itemsizes, quotient, size, symbolic
+from attnlib.cost._sizes import Number, itemsize, itemsizes, quotient, size, symbolic
+from attnlib.cost.algebra import COUNTS, Cost, Step
 from attnlib.cost.multihead import multihead_attention
 
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from attnlib.cost.algebra import Number
+from attnlib.cost._sizes import Number
 
 
 @dataclass(frozen=True)

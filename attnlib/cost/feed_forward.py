@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, itemsize, product_backward, size
+from attnlib.cost._sizes import Number, itemsize, size
+from attnlib.cost.algebra import Cost, Step, product_backward
 
 
 def feed_forward(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, smallest, symbolic
+from attnlib.cost._sizes import Number, attention_sizes, itemsizes, smallest, symbolic
+from attnlib.cost.algebra import Cost, Step
 from attnlib.cost.softmax import state as state
 
 

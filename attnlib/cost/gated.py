@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, largest, quotient, size, smallest
+from attnlib.cost._sizes import Number, attention_sizes, itemsizes, largest, quotient, size, smallest
+from attnlib.cost.algebra import Cost, Step
 
 CHUNK = 64
 CAUSAL_ONLY = "a decay has a direction, and says nothing of keys after the query"

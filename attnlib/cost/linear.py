@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.algebra import (
-    Cost,
+from attnlib.cost._sizes import (
     Number,
     Sizes,
-    Step,
     attention_sizes,
     itemsizes,
     largest,
@@ -22,6 +20,7 @@ from attnlib.cost.algebra import (
     smallest,
     symbolic,
 )
+from attnlib.cost.algebra import Cost, Step
 
 
 def linear_attention(

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, itemsize, product_backward, quotient, size
+from attnlib.cost._sizes import Number, itemsize, quotient, size
+from attnlib.cost.algebra import Cost, Step, product_backward
 from attnlib.cost.softmax import attention
 
 

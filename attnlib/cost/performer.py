@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, quotient, size, smallest, symbolic
+from attnlib.cost._sizes import Number, attention_sizes, itemsizes, quotient, size, smallest, symbolic
+from attnlib.cost.algebra import Cost, Step
 from attnlib.cost.gated import _cut, _halves
 
 CHUNK = 64

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, itemsizes, product_backward, size
+from attnlib.cost._sizes import Number, itemsizes, size
+from attnlib.cost.algebra import Cost, Step, product_backward
 
 
 @dataclass(frozen=True)

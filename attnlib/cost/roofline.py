@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from attnlib.cost.algebra import Cost, Number, Step, dtype_name, named_step, symbolic
+from attnlib.cost._sizes import Number, dtype_name, symbolic
+from attnlib.cost.algebra import Cost, Step, named_step
 from attnlib.cost.devices import Device, at
 
 RESOURCES = ("matmul", "elementwise", "bandwidth", "overhead")

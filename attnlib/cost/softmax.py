@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, Step, attention_sizes, itemsizes, size, smallest
+from attnlib.cost._sizes import Number, attention_sizes, itemsizes, size, smallest
+from attnlib.cost.algebra import Cost, Step
 
 
 def attention(

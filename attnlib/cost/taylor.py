@@ -7,7 +7,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from attnlib import _check
-from attnlib.cost.algebra import BYTES, Cost, Number, Sizes, attention_sizes, size
+from attnlib.cost._sizes import BYTES, Number, Sizes, attention_sizes, size
+from attnlib.cost.algebra import Cost
 from attnlib.cost.linear import Features, kernel_cost, step_cost
 
 MAX_FEATURES = 100_000

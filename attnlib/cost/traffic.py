@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost.algebra import Number, attention_sizes, named_step, parts, size, symbolic
+from attnlib.cost._sizes import Number, attention_sizes, parts, size, symbolic
+from attnlib.cost.algebra import named_step
 
 
 @dataclass(frozen=True)

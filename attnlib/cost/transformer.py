@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number
+from attnlib.cost._sizes import Number
+from attnlib.cost.algebra import Cost
 from attnlib.cost.feed_forward import feed_forward
 from attnlib.cost.multihead import multihead_attention
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost.algebra import Cost, Number, size, smallest, symbolic
+from attnlib.cost._sizes import Number, size, smallest, symbolic
+from attnlib.cost.algebra import Cost
 from attnlib.cost.flash import flash_attention
 
 

@@ -67,32 +67,37 @@ def at(x: Array, i: Array) -> Array:
 
 
 def each_head(
-    fn: Callable[[Any], tuple[Any, tuple[Array, ...]]], xs: Any, index: Index = (), totals: Sequence[Array] = ()
+    fn: Callable[[Array, Any], tuple[Any, tuple[Array, ...]]], index: Index, xs: Any, totals: Sequence[Array] = ()
 ) -> tuple[Any, tuple[Array, ...]]:
-    """Run fn(x) → (out, parts) for every head, x being its share of xs along the first axis.
+    """Run fn(where, x) → (out, parts) for every head.
 
-    One after the other on CPU, whose caches hold what one head works on; all at once on other devices. What is `out`
-    is stacked. parts[i] is what the head adds to the gradient of argument i, whose arrays `index` gives: it is added
-    up in totals[i] where heads share it (stacked first, it would take the memory of one copy for each head).
+    One after the other on CPU, whose caches hold what one head works on; all at once on other devices. `where` says
+    which array of each argument in `index` the head reads, x is its share of xs along the first axis. What is `out`
+    is stacked. parts[i] is what the head adds to the gradient of argument i: it is added up in totals[i] where heads
+    share it (stacked first, it would take the memory of one copy for each head).
     """
-    heads = len(jax.tree.leaves(xs)[0])
-    if heads == 1:
-        one: tuple[Any, tuple[Array, ...]] = jax.tree.map(lambda x: x[None], fn(jax.tree.map(lambda x: x[0], xs)))
-        return one
-    shared = [len(set(i)) < heads for i in index]
+    heads = len(index[0]) if index else len(jax.tree.leaves(xs)[0])
     where = jnp.asarray(np.reshape(index, (len(index), heads)).T, jnp.int32)
+    if heads == 1:
+        one: tuple[Any, tuple[Array, ...]] = jax.tree.map(
+            lambda x: x[None], fn(where[0], jax.tree.map(lambda x: x[0], xs))
+        )
+        return one
+    shared = [len(set(i)) < heads for i in index[: len(totals)]]
 
     if jax.default_backend() != "cpu":
-        out, parts = jax.vmap(fn)(xs)
+        out, parts = jax.vmap(fn)(where, xs)
         return out, tuple(
             total.at[where[:, i]].add(part) if shared[i] else part
             for i, (total, part) in enumerate(zip(totals, parts, strict=True))
         )
 
     def step(sums: tuple[Any, ...], here: Any) -> tuple[tuple[Any, ...], Any]:
-        i, x = here
-        out, parts = fn(x)
-        sums = tuple(None if a is None else _add(a, part, j) for a, part, j in zip(sums, parts, i, strict=True))
+        out, parts = fn(*here)
+        sums = tuple(
+            None if a is None else _add(a, part, here[0][i])
+            for i, (a, part) in enumerate(zip(sums, parts, strict=True))
+        )
         return sums, (out, [None if one else part for one, part in zip(shared, parts, strict=True)])
 
     start = tuple(total if one else None for one, total in zip(shared, totals, strict=True))

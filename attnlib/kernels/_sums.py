@@ -120,13 +120,9 @@ def _attend(plan: Plan, index: Index, args: Any) -> tuple[Array, Any]:
 
 def _run(plan: Plan, index: Index, args: Any) -> tuple[Array, Any, Array]:
     """Attend in every head. Each reads its chunks from the whole arrays, so that nothing of length n is copied."""
-    out, _ = each_head(lambda x: (_forward(plan, args, *x), ()), (_where(index), args[-1]))
+    out, _ = each_head(lambda where, sums: (_forward(plan, args, where, sums), ()), index, args[-1])
     result: tuple[Array, Any, Array] = out
     return result
-
-
-def _where(index: Index) -> Array:
-    return jnp.asarray(index, jnp.int32).T
 
 
 def _attend_forward(plan: Plan, index: Index, args: Any) -> Any:
@@ -143,11 +139,11 @@ def _attend_backward(plan: Plan, index: Index, kept: Any, gradients: Any) -> Any
     shapes = (len(q) // plan.g, plan.g, *q.shape[1:]), k.shape, v.shape
     totals = [jnp.zeros_like(q, shape=shape, dtype=_arrays.wide(q, k)) for shape in shapes]
 
-    def run(x: Any) -> Any:
-        *grown, dstart, dconsts = _backward(plan, args, *x)
+    def run(where: Array, own: Any) -> Any:
+        *grown, dstart, dconsts = _backward(plan, args, where, own)
         return (dstart, dconsts), tuple(grown)
 
-    (dstart, dconsts), grown = each_head(run, (_where(index), own), index[:3], totals)
+    (dstart, dconsts), grown = each_head(run, index, own, totals)
     dq, dk, dv = (x.reshape(like.shape).astype(like.dtype) for x, like in zip(grown, (q, k, v), strict=True))
     dconsts = [x.sum(0).astype(like.dtype) for x, like in zip(dconsts, consts, strict=True)]
     return ((dconsts, dq, dk, dv, None, None if start is None else dstart),)

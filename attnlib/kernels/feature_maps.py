@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -70,7 +71,7 @@ def relu(x: Float[AnyArray, "..."]) -> Float[Array, "..."]:
         [0. 2.]
     """
     _arrays.floating("feature_maps.relu", x=x)
-    return _positive(jnp.asarray(x))
+    return jax.nn.relu(x)  # whose slope at 0 is 0; that of a maximum is ½
 
 
 def squared_relu(x: Float[AnyArray, "..."]) -> Float[Array, "..."]:
@@ -97,7 +98,7 @@ def squared_relu(x: Float[AnyArray, "..."]) -> Float[Array, "..."]:
         [0. 9.]
     """
     _arrays.floating("feature_maps.squared_relu", x=x)
-    x = _positive(jnp.asarray(x))
+    x = jax.nn.relu(x)
     return x * x
 
 
@@ -113,10 +114,9 @@ def cosine_reweighting(
     φ(q_i)·ψ(k_j) = relu(q_i)·relu(k_j) cos(π/2 · (i + m − n − j)/length)
 
     Each number becomes two features, because cos(a − b) = cos a cos b + sin a sin b. All are non-negative, so
-    `linear_attention` with `feature_map=relu`, which leaves them as they are, computes cosFormer's attention: it is
-    given the two results and v. The last query stands beside the last key. The
-    weights depend on `length` and on distances, not on n or m: state and steps of `linear_attention` work with
-    d_k = 2d.
+    `linear_attention` with `feature_map=relu`, which leaves them as they are, computes cosFormer's attention from the
+    two results and v. The last query stands beside the last key. The weights depend on `length` and on distances, not
+    on n or m: state and steps of `linear_attention` work with d_k = 2d.
 
     Args:
         q: queries, shape (..., n, d).
@@ -157,14 +157,10 @@ def cosine_reweighting(
     return _on_a_quarter(q, max(0, m - n), start, length), _on_a_quarter(k, max(0, n - m), start, length)
 
 
-def _positive(x: Array) -> Array:
-    return jnp.maximum(x, jnp.zeros((), x.dtype))
-
-
 def _on_a_quarter(x: Any, before: int, start: Any, length: int) -> Array:
     """Return relu(x) times the cosine and the sine of its positions' angles, which are those of a quarter turn."""
     x = jnp.asarray(x)
     angle = (before + start + jnp.arange(x.shape[-2])).astype(_arrays.wide(x)) * (math.pi / 2 / length)
     turn = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1).reshape((1,) * (x.ndim - 2) + (-1, 2))
-    a = _positive(x)
+    a = jax.nn.relu(x)
     return jnp.concatenate([a * turn[..., :1].astype(x.dtype), a * turn[..., 1:].astype(x.dtype)], axis=-1)

@@ -186,8 +186,7 @@ def _flash(sizes: Sizes, index: Index, *args: Any) -> tuple[Array, Array]:
 
 
 def _flash_forward(sizes: Sizes, index: Index, *args: Any) -> tuple[tuple[Array, Array], tuple[Any, ...]]:
-    where = jnp.asarray(index, jnp.int32).T
-    (o, c, z), _ = each_head(lambda w: (_head_forward(sizes, Head.of(args, w)), ()), where)
+    (o, c, z), _ = each_head(lambda where, _: (_head_forward(sizes, Head.of(args, where)), ()), index, ())
     return (o, jnp.where(z != 0, c + jnp.log(z), -jnp.inf)), (args, o, c, z)
 
 
@@ -195,11 +194,11 @@ def _flash_backward(sizes: Sizes, index: Index, kept: Any, gradients: Any) -> tu
     args, *own = kept
     q, k, v, *_, factor = args
 
-    def run(x: Any) -> Any:
-        return (), _head_backward(sizes, Head.of(args, x[0]), *x[1])
+    def run(where: Array, x: Any) -> Any:
+        return (), _head_backward(sizes, Head.of(args, where), *x)
 
     totals = [jnp.zeros_like(x, dtype=factor.dtype) for x in (q, k, v)]
-    _, (dq, dk, dv) = each_head(run, (jnp.asarray(index, jnp.int32).T, (*own, *gradients)), index[:3], totals)
+    _, (dq, dk, dv) = each_head(run, index, (*own, *gradients), totals)
     # dq is the gradient of factor · q.
     d_factor = (dq * q.astype(dq.dtype)).sum()
     dq = dq * factor

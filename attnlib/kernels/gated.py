@@ -271,13 +271,13 @@ def _attend(chunk: int, *args: Array) -> tuple[Array, Array]:
 
 
 def _attend_forward(chunk: int, *args: Array) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
-    out, _ = each_head(lambda x: (_forward(chunk, x), ()), args)
+    out, _ = each_head(lambda _, x: (_forward(chunk, x), ()), (), args)
     return out, args
 
 
 def _attend_backward(chunk: int, args: tuple[Array, ...], gradients: tuple[Array, Array]) -> tuple[Array, ...]:
     args = (*args, *gradients)
-    out: tuple[Array, ...] = each_head(lambda x: (_backward(chunk, x), ()), _vary_alike(args, args))[0]
+    out: tuple[Array, ...] = each_head(lambda _, x: (_backward(chunk, x), ()), (), _vary_alike(args, args))[0]
     return out
 
 

@@ -408,7 +408,7 @@ def _attend(plan: Plan, *args: Array) -> tuple[Array, Array, Array]:
 
 
 def _attend_forward(plan: Plan, w: Array, *args: Array) -> Any:
-    (*out, s, c), _ = each_head(lambda x: (_forward(plan, w, x), ()), args)
+    (*out, s, c), _ = each_head(lambda _, x: (_forward(plan, w, x), ()), (), args)
     return tuple(out), (w, args, s, c)
 
 
@@ -417,7 +417,7 @@ def _attend_backward(plan: Plan, kept: Any, gradients: tuple[Array, ...]) -> tup
     do, ds, _ = gradients
     own = (*args, s, c, do, ds)
     own = _vary_alike(own, (w, *own))
-    (dw, dq, dk, dv, ds), _ = each_head(lambda x: (_backward(plan, w, x), ()), own)
+    (dw, dq, dk, dv, ds), _ = each_head(lambda _, x: (_backward(plan, w, x), ()), (), own)
     return dw.sum(axis=0), dq, dk, dv, None, ds, jnp.zeros_like(args[-1])
 
 
