@@ -249,7 +249,7 @@ def test_the_exact_one_keeps_the_contract(rng):
     """But for the bound on gradients in single precision, which the condition of A decides: below."""
     shape = contract.FEW[0]
     contract.test_agrees_with_its_dense_definition(EXACT, shape, rng)
-    contract.test_bad_numbers_in_masked_positions_reach_nothing(EXACT, np.nan, rng)
+    contract.test_bad_numbers_in_masked_positions_reach_nothing(EXACT, rng)
     contract.test_logits_of_ten_thousand(EXACT, 1e4, rng)
     contract.test_matmul_flops_equal_the_cost_model(EXACT, shape, rng)
 

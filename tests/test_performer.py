@@ -1,6 +1,5 @@
 """Performer beyond the contract: random features as estimates, causality to the bit, far keys, states, costs."""
 
-import io
 from functools import cache
 
 import jax
@@ -298,40 +297,6 @@ def test_heads_at_once_as_on_other_devices(rng, monkeypatch):
 
 
 # --- steps ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_steps_of_any_length_resume_from_a_saved_state(rng, kind):
-    """One run, steps of 1 to 13 tokens, and a state that went through a file: the same outputs and gradients."""
-    with float64():
-        shapes = (2, 3, 23, 4), (2, 1, 23, 4), (2, 1, 23, 5), (2, 3, 23, 5), (6, 4)
-        q, k, v, do, w = (0.5 * x for x in arrays(rng, *shapes, dtype=np.float64))
-        start = performer_attention_state(6, 5, kind=kind, lead=(2, 1), dtype=jnp.float64)
-
-        def stepwise(q, k, v, w):
-            state, outputs, at = start, [], 0
-            for size in (9, 1, 13):
-                part = (x[..., at : at + size, :] for x in (q, k, v))
-                o, state = performer_attention_step(state, *part, w, kind=kind, chunk=4)
-                outputs.append(o)
-                at += size
-            return jnp.concatenate(outputs, axis=-2)
-
-        once = with_backward(lambda *a: performer_attention(*a, kind=kind, causal=True))(do, q, k, v, w)
-        for a, b in zip(jax.jit(with_backward(stepwise))(do, q, k, v, w), once, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
-
-        first, second = ([x[..., part, :] for x in (q, k, v)] for part in (np.s_[:10], np.s_[10:]))
-        _, state = performer_attention_step(start, *first, w, kind=kind)
-        file = io.BytesIO()
-        np.savez(file, **state._asdict())
-        file.seek(0)
-        o, after = performer_attention_step(State(**np.load(file)), *second, w, kind=kind)
-        np.testing.assert_allclose(o, once[0][..., 10:, :], rtol=1e-10, atol=1e-11)
-        exact, by_hand = reference.performer_attention_step(start, q, k, v, w, kind=kind)
-        np.testing.assert_allclose(exact, once[0], rtol=1e-10, atol=1e-11)
-        for a, b in zip(after, by_hand, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
 
 
 def test_a_state_keeps_its_dtype_and_far_keys(rng):

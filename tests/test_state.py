@@ -63,6 +63,7 @@ STEPS = [entry for entry in registry.MECHANISMS if hasattr(attnlib, f"{entry.nam
 # In the place of the entry as it stands, where there is more to try.
 CASES_OF = {
     "taylor_attention": [{"options": {"order": 4}}],
+    "performer_attention": [{"options": {"kind": kind}} for kind in ("positive", "trigonometric")],
     "gated_linear_attention": [{}, *({"shapes": {"decay": s}} for s in (None, (*LEAD, N), (*LEAD, N, D_K)))],
 }
 CASES = [Case(entry, **case) for entry in STEPS for case in CASES_OF.get(entry.name, [{}])]
@@ -120,13 +121,14 @@ def test_steps_of_any_length_make_one_run(case, rng):
             return jnp.concatenate(outputs, axis=-2), state
 
         once = jax.jit(with_backward(at_once))(do, *inputs.values())
-        # Nothing reads the last state, whose gradient is that of `empty`: zeros.
+        # Nothing reads the last state, whose gradient is that of `empty`: zeros. Trigonometric features have signs,
+        # and a sum of weights near 0 costs two digits.
         (out, state), *gradients = jax.jit(with_backward(stepwise))((do, empty), *inputs.values())
         for a, b in zip((out, *gradients), once, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
         exact, end = case.told(getattr(reference, f"{case.entry.name}_step"))(empty, **inputs)
         for a, b in zip((out, *jax.tree.leaves(state)), (exact, *jax.tree.leaves(end)), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
 
 
 @plain

@@ -134,7 +134,8 @@ def test_sequential_operations(row):
     for n in (16, 64, 512):
         program, model = build(n, 16)
         assert graph.depth(*program) == (n if grows else chain)
-        assert grows or model.sequential == build(16, 16)[1].sequential <= chain + 1
+        # Two steps at most are no products: a bias, and the depthwise half of a separable convolution.
+        assert grows or model.sequential == build(16, 16)[1].sequential <= chain + 2
     if grows:
         assert build(512, 16)[1].sequential - build(256, 16)[1].sequential == 2 * 256  # product and state
 

@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -71,6 +72,16 @@ def has_twin(path: Path, extensions: tuple[str, ...]) -> bool:
 # Glued values and citations ------------------------------------------------------------
 
 
+@contextmanager
+def open_store(store: Path) -> Iterator[Any]:
+    """The executed chapters. Python 3.13 warns of a connection to their database that nobody closed."""
+    executed = get_cache(store)
+    try:
+        yield executed
+    finally:
+        executed.db.dispose()
+
+
 def read_glued(book: Book, doc: str) -> dict[str, str]:
     """Every glued value of an executed chapter, as `{glue:text}` prints it."""
     chapter = read_chapter(book.root / f"{doc}.md", book.extensions)
@@ -80,8 +91,8 @@ def read_glued(book: Book, doc: str) -> dict[str, str]:
     try:
         if not store.is_dir():
             raise KeyError(doc)
-        executed = get_cache(store)
-        found = executed.get_cache_bundle(executed.match_cache_notebook(chapter).pk).nb
+        with open_store(store) as executed:
+            found = executed.get_cache_bundle(executed.match_cache_notebook(chapter).pk).nb
     except KeyError:
         raise ConversionError(f"{doc}.md: not executed as it stands; run `make book` first") from None
     cells = (cell for cell in found.cells if cell.cell_type == "code")
