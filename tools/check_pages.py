@@ -101,7 +101,7 @@ def text_problems(soup: BeautifulSoup) -> Iterator[str]:
 
 
 def image_problems(soup: BeautifulSoup) -> Iterator[str]:
-    """Yield images without a text alternative and figures without a caption."""
+    """Yield images and drawings without a text alternative, and figures without a caption."""
     for image in soup.find_all("img"):
         source, alt = str(image.get("src") or ""), str(image.get("alt") or "").strip()
         # Sphinx writes the file's name where the author wrote nothing, which helps nobody.
@@ -109,6 +109,12 @@ def image_problems(soup: BeautifulSoup) -> Iterator[str]:
             yield f"an image without alt text: {source}"
         if image.find_parent(class_="cell_output") and not image.find_parent("figure"):
             yield f"a cell's image that is not a figure with a caption: {source}"
+    for drawing in soup.select("svg[role=img]"):
+        where = str(drawing.get("aria-labelledby") or drawing)[:60]
+        if any(not words or not words.get_text(strip=True) for words in map(drawing.find, ("title", "desc"))):
+            yield f"a drawing without title and description: {where}"
+        if drawing.find_parent(class_="picture") and not drawing.find_parent("figure"):
+            yield f"a cell's drawing that is not a figure with a caption: {where}"
     for figure in soup.find_all("figure"):
         caption = figure.find("figcaption")
         words = caption.find(class_="caption-text") or caption if caption else None

@@ -206,7 +206,8 @@ def code(cell: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.Noteboo
     """A code cell, and its caption as a line below."""
     tags = cell.metadata.get("tags", [])
     metadata: dict[str, Any] = {}
-    if {"hide-input", "hide-cell", "remove-input", "said"} & set(tags):
+    # What is folded on the page is for its readers; who opens the notebook wants to change it.
+    if {"hide-cell", "remove-input", "said"} & set(tags):
         metadata = {"cellView": "form", "jupyter": {"source_hidden": True}}  # Colab's name and Jupyter's
     if "raises-exception" in tags:
         metadata["tags"] = ["raises-exception"]

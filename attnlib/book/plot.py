@@ -1,11 +1,13 @@
 """The house style of figures, and the few marks that many chapters draw.
 
-A figure has an opaque white ground, so it reads on light and dark pages; letters of 10 pixels and more when its
-5.2 inches shrink to the width of a phone; lines that differ in dash and marker as well as in colour, and that
-are labelled where they end instead of in a legend.
+A figure has letters of 10 pixels and more when its 5.2 inches shrink to the width of a phone; lines that differ in
+dash and marker as well as in colour, and that are labelled where they end instead of in a legend. `show` makes it a
+drawing whose colours follow the page; a figure that is not shown so is a bitmap with an opaque white ground.
 """
 
+import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from attnlib._numbers import binary, superscript
+from attnlib.book.draw import Picture, described
 
 try:
     import matplotlib as mpl
@@ -40,7 +43,17 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GUIDE = "#595959"
 """The grey of a line that guides the eye, and of its label."""
 
+INK = "#1f2a30"
+"""The colour of letters."""
+
+EDGE, GRID, GROUND = "#333333", "#d9d9d9", "#ffffff"
+
 RC: Any = {
+    "svg.fonttype": "none",  # text stays text
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "figure.facecolor": "white",
     "figure.dpi": 144,
     "figure.constrained_layout.use": True,
@@ -58,10 +71,10 @@ RC: Any = {
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#333333",
+    "axes.edgecolor": EDGE,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#d9d9d9",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
@@ -116,6 +129,44 @@ def figure(width: Real = 5.2, height: Real = 3.6, **subplots: Any) -> tuple[Figu
             raise ValueError(f"plot.figure: {name}: expected a positive number of inches, got {value}")
     use()  # later artists read the settings when they are made, so a `with` block would end too early
     return plt.subplots(figsize=(width, height), **subplots)
+
+
+def show(fig: Figure, title: str, description: str) -> Picture:
+    """Make a figure a drawing in the page: SVG whose letters are text and whose colours are the page's.
+
+    Call it last, when nothing is drawn any more; it closes the figure.
+
+    Args:
+        fig: what `figure` returned.
+        title: a few words.
+        description: what is to be seen in it, for whoever does not see it: the finding.
+
+    Returns:
+        A picture; a cell that ends with it shows it.
+
+    Raises:
+        ValueError: no title or description.
+
+    Example:
+        >>> fig, ax = figure()
+        >>> _ = ax.plot([1, 2], [1, 4])
+        >>> show(fig, "Squares", "A line that rises from 1 to 4.")
+        Picture('Squares')
+    """
+    file = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": title + description}):  # the same ids in every build
+        fig.savefig(file, format="svg", metadata={"Date": None})
+    plt.close(fig)
+    whole = file.getvalue()
+    box = re.search(r'viewBox="[^"]*"', whole)
+    body = whole[whole.index("<defs>") : whole.rindex("</svg>")]
+    # What the page has no use for: names of groups, which two figures would share, and a style for all elements.
+    body = re.sub(r'<!--.*?-->|<style.*?</style>|(?<=<g) id="[^"]*"|\n\s*', "", body, flags=re.DOTALL)
+    body = body.replace("xlink:href", "href")
+    body = re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLES.get(match[0], match[0]), body)
+    assert box is not None, "matplotlib writes SVG with a viewBox"
+    size = f'{box[0]} stroke-linejoin="round" class="plot"'
+    return Picture(title, description, described(body, size, title, description))
 
 
 def loglog_guide(ax: Axes, slope: Real, *, at: tuple[Real, Real] | None = None, label: str | None = None) -> None:
@@ -279,7 +330,8 @@ def heatmap(
         for (i, j), x in np.ndenumerate(data):
             if np.isfinite(x):
                 ground = to_hex(tuple(image.cmap(image.norm(x))))
-                ink = max(("#000000", "#ffffff"), key=lambda c: contrast(c, ground))
+                # Not quite black and white, which `show` would change with the page; the cell keeps its colour.
+                ink = max(("#010101", "#fefefe"), key=lambda c: contrast(c, ground))
                 ax.text(j, i, format(x, values), ha="center", va="center", color=ink, fontsize=11)
     return image
 
@@ -358,6 +410,21 @@ def _ink(colour: Any) -> str:
     while contrast(to_hex((r, g, b))) < 4.5:
         r, g, b = 0.95 * r, 0.95 * g, 0.95 * b
     return to_hex((r, g, b))
+
+
+# The colours of figures as variables of the page's style sheet, each with itself where there is none. Letters of a
+# line have the variable of the line: on a dark ground both are light enough.
+_VARIABLES = {
+    colour.lower(): f"var(--figure-{name}, {colour.lower()})"
+    for name, colour in [
+        *((i, shade) for i, c in enumerate(COLOURS, 1) for shade in (_ink(c), c)),
+        ("ink", INK),
+        ("edge", EDGE),
+        ("grid", GRID),
+        ("guide", GUIDE),
+        ("ground", GROUND),
+    ]
+}
 
 
 def _power(power: Real) -> str:

@@ -46,6 +46,20 @@
     if (box) box.open = true;
   };
 
+  // Code that a reader opened is open when the page is read again.
+  const rememberCode = () =>
+    document.querySelectorAll("div.cell details.hide").forEach((box, i) => {
+      const key = `code ${location.pathname} ${i}`;
+      try {
+        if (localStorage.getItem(key)) box.open = true;
+        box.addEventListener("toggle", () =>
+          box.open ? localStorage.setItem(key, "open") : localStorage.removeItem(key),
+        );
+      } catch {
+        // A browser that keeps nothing.
+      }
+    });
+
   // Paper is white, and has no way to open a box: print in light with every box open, then put all back.
   const boxes = () => document.querySelectorAll("details.dropdown-box, form.quiz details");
   let theme;
@@ -85,6 +99,7 @@
   if (document.querySelector("#search-results")) searchInWords();
 
   const start = () => {
+    rememberCode();
     openTarget();
     markBoxes();
     // Mathematics changes widths when it is set.
