@@ -118,3 +118,23 @@ def test_two_figures_of_a_page_share_no_name_and_a_build_repeats():
     for picture, ids in zip((one, other), names, strict=True):
         used = {v[1:] for e in parsed(picture).iter() for k, v in e.attrib.items() if k.endswith("href")}
         assert used <= ids
+
+
+def test_the_two_orders_are_drawn_to_scale():
+    picture = draw.two_orders(200, 50, 100)
+    sizes = [(float(r.attrib["width"]), float(r.attrib["height"])) for r in parsed(picture).iter(f"{SVG}rect")]
+    assert sizes == [(21, 84), (84, 21), (42, 84), (84, 84), (21, 84), (84, 21), (42, 84), (42, 21)]
+    words = ["".join(text.itertext()) for text in parsed(picture).iter(f"{SVG}text")]
+    assert {"40,000 numbers", "5,000 numbers"} <= set(words)
+    assert "n × n = 40,000" in picture.description
+    with pytest.raises(ValueError, match="two_orders: features: expected 1 to n = 8, got 9"):
+        draw.two_orders(8, 9, 8)
+
+
+def test_every_visible_pair_of_a_chunked_triangle_is_drawn_once():
+    root = parsed(draw.chunked_triangle(12, 3))
+    fills = [r.attrib["fill-opacity"] for r in root.iter(f"{SVG}rect") if r.attrib["width"] == r.attrib["height"]]
+    assert fills.count("1") == 4 * 6  # four triangles of three
+    assert fills.count("0.25") == 78 - 24
+    with pytest.raises(ValueError, match="chunked_triangle: chunk: expected a divisor of n = 12, got 5"):
+        draw.chunked_triangle(12, 5)
