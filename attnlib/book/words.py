@@ -291,7 +291,7 @@ def chunk_alt(chunks: Sequence[int], seconds: Numbers) -> str:
     """Describe the figure of time against the chunk."""
     first, last = (fold(s / min(seconds)) for s in (seconds[0], seconds[-1]))
     return (
-        f"Time against the chunk, both axes logarithmic. It is least at {chunks[int(np.argmin(seconds))]:,}; at "
+        f"Time against the chunk, on a logarithmic axis. It is least at {chunks[int(np.argmin(seconds))]:,}; at "
         f"{chunks[0]:,} it is {first} times as long, at {chunks[-1]:,} {last} times."
     )
 

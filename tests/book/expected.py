@@ -72,6 +72,33 @@ def random_formulas() -> list[bool]:
     return verdicts
 
 
+def linear_weights(softmaxed: bool) -> str:
+    """Effective number of keys, of 256 random ones of width 64: the median over as many queries."""
+    q, k = np.random.default_rng(0).normal(size=(2, 256, 64)).astype(np.float32)
+    a, b = ((np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))) for x in (q, k))
+    w = softmax(q @ k.T / 8) if softmaxed else a @ b.T / (a @ b.sum(axis=0))[:, None]
+    return f"{np.median(1 / (w**2).sum(axis=-1)):.0f}"
+
+
+def linear_recall(p: int) -> str:
+    """Share of the values' variance that elu + 1 loses when p pairs are asked for, D = 64."""
+    rng = np.random.default_rng(p)
+    v = rng.normal(size=(p, 64)).astype(np.float32)
+    k = rng.normal(size=(p, 64))
+    x = np.where(k > 0, k + 1, np.exp(np.minimum(k, 0)))
+    out = x @ (x.T @ v) / (x @ x.sum(axis=0))[:, None]
+    return f"{((out - v) ** 2).sum() / (v**2).sum():.0%}"
+
+
+def linear_backward(c: int) -> str:
+    """Matrix products of forward and backward over those of forward: many causal chunks of c, D = d_v = 64."""
+    # A query: sums, their reading with denominators, its row of the triangle; d_k = d_v = D.
+    forward = 2 * 64 * 64 + 2 * 64 * 65 + 2 * c * 128
+    # Reading again; sums of queries; keys and values from those; sums of keys again; five products in the triangle.
+    backward = 2 * 64 * 64 + 2 * 64 * 65 + 4 * 64 * 64 + 2 * 64 * 64 + 2 * c * (3 * 64 + 2 * 64)
+    return f"{1 + backward / forward:.1f}"
+
+
 def taylor_order() -> int:
     """The least order of 2, 4, 8 … that decides 12 unsatisfiable formulas, by cumulative sums over the products."""
     pairs, seed = [], 0
@@ -372,6 +399,17 @@ EXPECTED: dict[str, dict[str, str]] = {
         "induction-state-bits": text(64 * np.finfo(np.float32).bits),
         "induction-need-bits": text(int(32 * np.log2(128))),
         "induction-pairs-fit": text(64 * np.finfo(np.float32).bits // 7),
+    },
+    "linear": {
+        "linear-effective-softmax": linear_weights(True),
+        "linear-effective-elu": linear_weights(False),
+        "linear-backward": linear_backward(128),
+        "linear-larger-bf16": text(4 * 128 * 129 // (2 * 2 * 128) + 1),
+        "linear-larger-f32": text(64 * 65 // (2 * 64) + 1),
+        "linear-model-state": format_bytes(32 * 8 * 128 * 129 * 4),
+        "linear-model-cache": format_bytes(32 * 8 * 10**6 * 256 * 2),
+        "linear-recall-elu": linear_recall(8),
+        "linear-recall-few": text(64 // 8),
     },
     "taylor": {
         "taylor-odd-largest": f"{taylor_odd():.0f}",
