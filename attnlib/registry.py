@@ -271,7 +271,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         mask="keys",
         time=1,
         memory=1,
-        chapter="generation",
+        chapter="random-features",
         paper="choromanski2021",
         typical={"features": 256},
         inputs={"projection": lambda d_k: np.random.default_rng(d_k).normal(size=(d_k, d_k))},

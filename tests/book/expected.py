@@ -5,14 +5,16 @@ from collections.abc import Callable
 from math import atanh, comb, log, sqrt
 
 import numpy as np
+from jax.random import key
 from pysat.solvers import Cadical153
+from scipy.stats import norm
 from sympy import Symbol, nsolve
 from sympy import exp as symbolic_exp
 from sympy import log as symbolic_log
 
-from attnlib import cost, hardness
+from attnlib import cost, hardness, init_performer
 from attnlib.book import text
-from attnlib.book.plot import format_bytes
+from attnlib.book.plot import format_bytes, format_count
 
 core = {"small": cost.attention(512, 64, h=12), "large": cost.attention(8192, 64, h=16)}
 layer = {"small": cost.multihead_attention(512, 768, 12), "large": cost.multihead_attention(8192, 1024, 16)}
@@ -218,7 +220,28 @@ def lambert() -> float:
     return w
 
 
+def random_features(deviation: float) -> list[float]:
+    """Relative errors of 4,096 orthogonal positive features, over four draws, and of the mean of the values."""
+    q, k, v = np.random.default_rng(0).normal(size=(3, 256, 64))
+    q, k = (deviation**0.5 * 64**-0.25 * x for x in (q, k))
+    exact, squares = softmax(q @ k.T) @ v, []
+    for seed in range(4):
+        w = np.asarray(init_performer(key(seed), 64, 4096), np.float64)
+        a = np.exp(q @ w.T) @ np.exp(w @ k.T - (k**2).sum(axis=1) / 2)
+        squares.append((((a / a.sum(axis=1, keepdims=True)) @ v - exact) ** 2).sum())
+    size = (exact**2).sum()
+    return [sqrt(np.mean(squares) / size), sqrt(((v.mean(axis=0) - exact) ** 2).sum() / size)]
+
+
+def gadget_length() -> float:
+    """2|q||k| of the first orthogonal pair in the first formula of the chapter on random features."""
+    a, b = hardness.split_and_list(hardness.random_ksat(8, 24, 3, seed=0))
+    i, j = next((i, j) for i in range(len(a)) for j in range(len(b)) if not (a[i] & b[j]).any())
+    return 2 * hardness.temperature(len(b)).c * sqrt((1 + int(a[i].sum())) * int(b[j].sum()))
+
+
 peaks = largest_scores()
+small, unit = (random_features(deviation) for deviation in (0.125, 1.0))
 random_heads = taylor_random()
 satisfiable = random_formulas()
 order = taylor_order()
@@ -427,5 +450,19 @@ EXPECTED: dict[str, dict[str, str]] = {
         "taylor-two-unit": f"{taylor_two(1.0):.0%}",
         "taylor-two-quarter": f"{taylor_two(0.25):.1%}",
         "taylor-based": text(1 + 16 + 16 + 120),
+    },
+    "random-features": {
+        "random-features-good": f"{small[0]:.0%}",
+        "random-features-good-mean": f"{small[1]:.0%}",
+        "random-features-unit-error": f"{unit[0]:.0%}",
+        "random-features-unit-mean": f"{unit[1]:.0%}",
+        "random-features-unit": format_count(100 * (math.exp(16) - 1)),
+        "random-features-two": format_count(math.floor(1 / (4 * norm.sf(sqrt(32) - 1.16)))),
+        "random-features-needle": f"{log(1000 - 1):.1f}",
+        "random-features-needle-count": format_count((1000.0 - 1) ** 4),
+        "random-features-state": format_bytes(4 * 256 * (64 + 2)),
+        "random-features-cache": text(math.ceil(256 * 66 / 128)),
+        "random-features-gadget": f"{float(f'{gadget_length():.1g}'):.0f}",
+        "random-features-gadget-few": format_count(float(f"{1 / (4 * norm.sf(sqrt(gadget_length()) - 1.16)):.1g}")),
     },
 }
