@@ -237,7 +237,7 @@ def low_rank() -> dict[str, str]:
 
 
 def low_rank_worst() -> tuple[float, float]:
-    """The largest error of Nyström with the exact pseudo-inverse, 2 and 4 landmarks, on 20 heads; their largest output."""
+    """Largest error of Nyström with 2 and 4 landmarks and the exact inverse on 20 heads, and their largest output."""
     errors, outputs = [], []
     for q, k, v in np.random.default_rng(7).normal(size=(20, 3, 128, 32)):
         o = softmax(q @ k.T / math.sqrt(32)) @ v
