@@ -5,14 +5,16 @@ from collections.abc import Callable
 from math import atanh, comb, log, sqrt
 
 import numpy as np
+from jax.random import key
 from pysat.solvers import Cadical153
+from scipy.stats import norm
 from sympy import Symbol, nsolve
 from sympy import exp as symbolic_exp
 from sympy import log as symbolic_log
 
-from attnlib import cost, hardness
+from attnlib import cost, hardness, init_performer
 from attnlib.book import heads, text
-from attnlib.book.plot import format_bytes
+from attnlib.book.plot import format_bytes, format_count
 
 core = {"small": cost.attention(512, 64, h=12), "large": cost.attention(8192, 64, h=16)}
 layer = {"small": cost.multihead_attention(512, 768, 12), "large": cost.multihead_attention(8192, 1024, 16)}
@@ -70,6 +72,33 @@ def random_formulas() -> list[bool]:
             with Cadical153(bootstrap_with=formula.clauses) as solver:
                 verdicts.append(solver.solve())
     return verdicts
+
+
+def linear_weights(softmaxed: bool) -> str:
+    """Effective number of keys, of 256 random ones of width 64: the median over as many queries."""
+    q, k = np.random.default_rng(0).normal(size=(2, 256, 64)).astype(np.float32)
+    a, b = ((np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))) for x in (q, k))
+    w = softmax(q @ k.T / 8) if softmaxed else a @ b.T / (a @ b.sum(axis=0))[:, None]
+    return f"{np.median(1 / (w**2).sum(axis=-1)):.0f}"
+
+
+def linear_recall(p: int) -> str:
+    """Share of the values' variance that elu + 1 loses when p pairs are asked for, D = 64."""
+    rng = np.random.default_rng(p)
+    v = rng.normal(size=(p, 64)).astype(np.float32)
+    k = rng.normal(size=(p, 64))
+    x = np.where(k > 0, k + 1, np.exp(np.minimum(k, 0)))
+    out = x @ (x.T @ v) / (x @ x.sum(axis=0))[:, None]
+    return f"{((out - v) ** 2).sum() / (v**2).sum():.0%}"
+
+
+def linear_backward(c: int) -> str:
+    """Matrix products of forward and backward over those of forward: many causal chunks of c, D = d_v = 64."""
+    # A query: sums, their reading with denominators, its row of the triangle; d_k = d_v = D.
+    forward = 2 * 64 * 64 + 2 * 64 * 65 + 2 * c * 128
+    # Reading again; sums of queries; keys and values from those; sums of keys again; five products in the triangle.
+    backward = 2 * 64 * 64 + 2 * 64 * 65 + 4 * 64 * 64 + 2 * 64 * 64 + 2 * c * (3 * 64 + 2 * 64)
+    return f"{1 + backward / forward:.1f}"
 
 
 def taylor_order() -> int:
@@ -273,7 +302,28 @@ def lambert() -> float:
     return w
 
 
+def random_features(deviation: float) -> list[float]:
+    """Relative errors of 4,096 orthogonal positive features, over four draws, and of the mean of the values."""
+    q, k, v = np.random.default_rng(0).normal(size=(3, 256, 64))
+    q, k = (deviation**0.5 * 64**-0.25 * x for x in (q, k))
+    exact, squares = softmax(q @ k.T) @ v, []
+    for seed in range(4):
+        w = np.asarray(init_performer(key(seed), 64, 4096), np.float64)
+        a = np.exp(q @ w.T) @ np.exp(w @ k.T - (k**2).sum(axis=1) / 2)
+        squares.append((((a / a.sum(axis=1, keepdims=True)) @ v - exact) ** 2).sum())
+    size = (exact**2).sum()
+    return [sqrt(np.mean(squares) / size), sqrt(((v.mean(axis=0) - exact) ** 2).sum() / size)]
+
+
+def gadget_length() -> float:
+    """2|q||k| of the first orthogonal pair in the first formula of the chapter on random features."""
+    a, b = hardness.split_and_list(hardness.random_ksat(8, 24, 3, seed=0))
+    i, j = next((i, j) for i in range(len(a)) for j in range(len(b)) if not (a[i] & b[j]).any())
+    return 2 * hardness.temperature(len(b)).c * sqrt((1 + int(a[i].sum())) * int(b[j].sum()))
+
+
 peaks = largest_scores()
+small, unit = (random_features(deviation) for deviation in (0.125, 1.0))
 random_heads = taylor_random()
 satisfiable = random_formulas()
 order = taylor_order()
@@ -456,6 +506,17 @@ EXPECTED: dict[str, dict[str, str]] = {
         "induction-need-bits": text(int(32 * np.log2(128))),
         "induction-pairs-fit": text(64 * np.finfo(np.float32).bits // 7),
     },
+    "linear": {
+        "linear-effective-softmax": linear_weights(True),
+        "linear-effective-elu": linear_weights(False),
+        "linear-backward": linear_backward(128),
+        "linear-larger-bf16": text(4 * 128 * 129 // (2 * 2 * 128) + 1),
+        "linear-larger-f32": text(64 * 65 // (2 * 64) + 1),
+        "linear-model-state": format_bytes(32 * 8 * 128 * 129 * 4),
+        "linear-model-cache": format_bytes(32 * 8 * 10**6 * 256 * 2),
+        "linear-recall-elu": linear_recall(8),
+        "linear-recall-few": text(64 // 8),
+    },
     "taylor": {
         "taylor-odd-largest": f"{taylor_odd():.0f}",
         "taylor-bound-eight": f"{taylor_bound(8, 4):.2f}",
@@ -472,5 +533,19 @@ EXPECTED: dict[str, dict[str, str]] = {
         "taylor-two-unit": f"{taylor_two(1.0):.0%}",
         "taylor-two-quarter": f"{taylor_two(0.25):.1%}",
         "taylor-based": text(1 + 16 + 16 + 120),
+    },
+    "random-features": {
+        "random-features-good": f"{small[0]:.0%}",
+        "random-features-good-mean": f"{small[1]:.0%}",
+        "random-features-unit-error": f"{unit[0]:.0%}",
+        "random-features-unit-mean": f"{unit[1]:.0%}",
+        "random-features-unit": format_count(100 * (math.exp(16) - 1)),
+        "random-features-two": format_count(math.floor(1 / (4 * norm.sf(sqrt(32) - 1.16)))),
+        "random-features-needle": f"{log(1000 - 1):.1f}",
+        "random-features-needle-count": format_count((1000.0 - 1) ** 4),
+        "random-features-state": format_bytes(4 * 256 * (64 + 2)),
+        "random-features-cache": text(math.ceil(256 * 66 / 128)),
+        "random-features-gadget": f"{float(f'{gadget_length():.1g}'):.0f}",
+        "random-features-gadget-few": format_count(float(f"{1 / (4 * norm.sf(sqrt(gadget_length()) - 1.16)):.1g}")),
     },
 }
