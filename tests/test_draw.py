@@ -180,3 +180,21 @@ def test_random_features_are_drawn_from_the_directions():
 def test_too_few_directions_are_refused(directions, counts, message):
     with pytest.raises(ValueError, match=f"draw.random_features: {message}"):
         draw.random_features(directions, (1, 0), counts)
+
+
+def test_low_rank_counts_what_it_draws():
+    square = [[1 / 6] * 6 for _ in range(5)]
+    drawn = draw.low_rank(square, [[0.5, 0.5]] * 5, [[1 / 6] * 6] * 2)
+    root = parsed(drawn)
+    assert len(list(root.iter(f"{SVG}rect"))) == 30 + 10 + 12
+    assert "22 numbers instead of 30" in drawn.description
+    words = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
+    assert {"n × n", "n × r", "r × n", "30 numbers", "10", "12 numbers"} <= set(words)
+    with pytest.raises(ValueError, match=r"left: expected 5 rows of 2 numbers, .* got 5 of 1"):
+        draw.low_rank(square, [[1]] * 5, [[1 / 6] * 6] * 2)
+
+
+def test_low_rank_fits_sixteen():
+    wide = draw.low_rank([[1] * 16] * 16, [[1] * 3] * 16, [[1] * 16] * 3)
+    edges = [float(r.attrib["x"]) + float(r.attrib["width"]) for r in parsed(wide).iter(f"{SVG}rect")]
+    assert max(edges) <= draw.WIDTH

@@ -13,7 +13,7 @@ from sympy import exp as symbolic_exp
 from sympy import log as symbolic_log
 
 from attnlib import cost, hardness, init_performer
-from attnlib.book import text
+from attnlib.book import heads, text
 from attnlib.book.plot import format_bytes, format_count
 
 core = {"small": cost.attention(512, 64, h=12), "large": cost.attention(8192, 64, h=16)}
@@ -211,6 +211,88 @@ def taylor_random() -> list[float]:
 def taylor_range(p: int) -> float:
     """The largest B for which order p moves no output by more than a hundredth of the range of the values."""
     return root(lambda b: 2 * b + np.log(taylor_series(-b, p) / taylor_series(b, p)) - 4 * np.arctanh(0.01), 1e-3, 9)
+
+
+def left_by(values: np.ndarray, r: int) -> float:
+    """What the best matrix of rank r leaves, by the singular values."""
+    return math.sqrt((values[r:] ** 2).sum() / (values**2).sum())
+
+
+def low_rank() -> dict[str, str]:
+    """Ranks and errors of random and trained heads, and of the reduction's."""
+
+    def spectrum(q: np.ndarray, k: np.ndarray) -> np.ndarray:
+        return np.linalg.svd(softmax(q @ k.T / math.sqrt(q.shape[1])))[1]
+
+    def rank(values: np.ndarray, error: float) -> str:
+        return text(next(r for r in range(130) if left_by(values, r) <= error))
+
+    narrow, wide = (spectrum(*np.random.default_rng(d).normal(size=(2, 128, d))) for d in (1, 32))
+    random = spectrum(*np.random.default_rng(1).normal(size=(2, 128, 32)))
+    formula, _ = hardness.planted_ksat(14, 100, 3, seed=0)
+    gadget = hardness.dummy_gadget(*hardness.split_and_list(formula), hardness.temperature(128))
+    hard_q, hard_k, _ = (np.asarray(x, float) for x in hardness.project(gadget))
+    flat = np.array([1.0, *[0.01] * 511])
+    kept = heads.load()
+    q, k = kept.q[1, 0], kept.k[1, 0]
+    weights = softmax(q @ k.T / math.sqrt(32))
+    q_mean, k_mean = q.reshape(64, 2, 32).mean(axis=1), k.reshape(64, 2, 32).mean(axis=1)
+    means = np.repeat(softmax(q @ k_mean.T / math.sqrt(32)) / 2, 2, axis=1)
+    a = softmax(q_mean @ k_mean.T / math.sqrt(32))
+    z = a.T / (a.sum(axis=0).max() * a.sum(axis=1).max())
+    for _ in range(6):
+        z = z @ (13 * np.eye(64) - a @ z @ (15 * np.eye(64) - a @ z @ (7 * np.eye(64) - a @ z))) / 4
+    nystrom = softmax(q @ k_mean.T / math.sqrt(32)) @ z @ softmax(q_mean @ k.T / math.sqrt(32))
+    off = [f"{np.linalg.norm(x - weights) / np.linalg.norm(weights):.0%}" for x in (nystrom, means)]
+    worst, largest = low_rank_worst()
+    right = dict(zip(kept.models, kept.right, strict=True))
+    return {
+        "low-rank-n": "128",
+        "low-rank-narrow": rank(narrow, 0.01),
+        "low-rank-wide": rank(wide, 0.1),
+        "low-rank-random-left": f"{left_by(random, 32):.0%}",
+        "low-rank-random-quarter": f"{random[:32].sum() / random.sum():.0%}",
+        "low-rank-reduction": rank(spectrum(hard_q, hard_k), 0.01),
+        "low-rank-flat-share": f"{(1 + 127 / 100) / (1 + 511 / 100):.0%}",
+        "low-rank-flat-left": f"{left_by(flat, 128):.0%}",
+        "low-rank-long": "4,096",
+        "low-rank-tenth": text(round(5 * 12 * log(2) / 0.009)),
+        "low-rank-half": text(round(5 * 12 * log(2) / 0.125)),
+        "low-rank-probability": f"{1 - 2 / 8:.0%}",
+        "low-rank-worst-exact": f"{float(f'{worst:.2g}'):,.0f}",
+        "low-rank-largest-output": f"{largest:.1f}",
+        "low-rank-half-six": f"{root(lambda s: inverted(s) - 0.5, 1e-3, 1):.2g}",
+        "low-rank-five-percent": f"{inverted(1 / 20):.0%}",
+        "low-rank-one-percent": f"{inverted(1 / 100):.0%}",
+        "low-rank-trained-nystrom": off[0],
+        "low-rank-trained-means": off[1],
+        **{f"low-rank-right-{r}": f"{right[f'Linformer, r = {r}'][0]:.0%}" for r in (32, 64)},
+        **{f"low-rank-wrong-{r}": f"{right[f'Linformer, r = {r}'][2]:.0%}" for r in (32, 64)},
+        "low-rank-operations-linformer": text(2 * 256 + 1),
+        # 4n²d > 8ndr + 48r³ + 2r²d + 2r²d for d = r = 64, divided by 4d.
+        "low-rank-operations-nystrom": text(next(n for n in range(1, 999) if n * n > 128 * n + 13 * 64**2)),
+    }
+
+
+def low_rank_worst() -> tuple[float, float]:
+    """Largest error of Nyström with 2 and 4 landmarks and the exact inverse on 20 heads, and their largest output."""
+    errors, outputs = [], []
+    for q, k, v in np.random.default_rng(7).normal(size=(20, 3, 128, 32)):
+        o = softmax(q @ k.T / math.sqrt(32)) @ v
+        outputs.append(np.abs(o).max())
+        for r in (2, 4):
+            q_mean, k_mean = (x.reshape(r, 128 // r, 32).mean(axis=1) for x in (q, k))
+            f, a, b = (softmax(x @ y.T / math.sqrt(32)) for x, y in ((q, k_mean), (q_mean, k_mean), (q_mean, k)))
+            errors.append(np.abs(f @ np.linalg.pinv(a, 1e-5) @ b @ v - o).max())
+    return max(errors), max(outputs)
+
+
+def inverted(sigma: float) -> float:
+    """Share of a singular value's inverse after six turns of the third-order iteration."""
+    t = sigma**2
+    for _ in range(6):
+        t = t * (13 - t * (15 - t * (7 - t))) / 4
+    return t
 
 
 def root(f: Callable[[float], float], low: float, high: float) -> float:
@@ -421,6 +503,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         # A layer at n = 1024, d = 64: four projections, each with two products backward; attention has 2, then 5.
         "flash-checkpoint-flash-flops": f"{(3 * 4 * 64 + 7 * 1024) / (4 * 64 + 2 * 1024):.1f}",
     },
+    "low-rank": low_rank(),
     "induction": {
         "induction-tokens": "128",
         # One guess in a period, over the positions that can be known: periods 8 to 32 of 64 tokens.
