@@ -140,6 +140,18 @@ def test_every_visible_pair_of_a_chunked_triangle_is_drawn_once():
         draw.chunked_triangle(12, 5)
 
 
+def test_a_loop_and_a_convolution_have_the_same_weights():
+    root = parsed(draw.convolution_and_loop(5, 0.5))
+    bars = [float(r.attrib["height"]) for r in root.iter(f"{SVG}rect")][-5:]
+    assert bars == [2.5, 5, 10, 20, 40]  # the powers of a half, from the oldest input to the latest
+    words = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
+    assert words.count("a") == 4 + 1  # between states, and the first power
+    assert {"1", "a²", "a³", "a⁴"} <= set(words)
+    for n, decay, message in ((2, 0.5, "n: expected 3 to 8, got 2"), (5, 1.0, "decay: expected a number between")):
+        with pytest.raises(ValueError, match=f"draw.convolution_and_loop: {message}"):
+            draw.convolution_and_loop(n, decay)
+
+
 def test_random_features_are_drawn_from_the_directions():
     ways = [(1.0, 0.0), (0.0, -1.0), (9.0, 0.0), (-0.5, 0.5)]
     root = parsed(draw.random_features(ways, (1.0, 0.5), (1, 2, 4)))

@@ -101,6 +101,15 @@ def linear_backward(c: int) -> str:
     return f"{1 + backward / forward:.1f}"
 
 
+def state_space_tree() -> float:
+    """FLOPs of a selective scan for each of its states, N = 16: a tree over 32 positions."""
+    # Each combination two products and a sum; halves of the results put among zeros, as many sums as numbers.
+    combined = 2 * 32 - 2 - 5
+    moved = sum(2 * 2**level for level in range(1, 6))
+    # ΔA; Δu for all states of a channel, times B; what was before the chunk, product and sum; the reading.
+    return (3 * combined + moved) / 32 + 1 + 1 / 16 + 1 + 2 + 2
+
+
 def taylor_order() -> int:
     """The least order of 2, 4, 8 … that decides 12 unsatisfiable formulas, by cumulative sums over the products."""
     pairs, seed = [], 0
@@ -556,5 +565,19 @@ EXPECTED: dict[str, dict[str, str]] = {
         "random-features-cache": text(math.ceil(256 * 66 / 128)),
         "random-features-gadget": f"{float(f'{gadget_length():.1g}'):.0f}",
         "random-features-gadget-few": format_count(float(f"{1 / (4 * norm.sf(sqrt(gadget_length()) - 1.16)):.1g}")),
+    },
+    "state-space": {
+        # Two numbers for each of 64 states, x and what waits in the loop; x, K and what a transform of twice n holds.
+        "state-space-kept-loop": text(2 * 64 + 2),
+        "state-space-kept-convolution": "4",
+        "state-space-all-states": format_bytes(4 * 4096 * 64 * 16),
+        "state-space-tree": f"{state_space_tree():.1f}",
+        "state-space-operations": text(round(state_space_tree() * 16 / 2)),
+        "state-space-smaller": text(2 * (16 + 4 - 1) * 4 // 4 + 1),
+        "state-space-smaller-grouped": text(8 * 2 * (16 + 4 - 1) * 4 // 4 + 1),
+        "state-space-token": text(4096 // 4 + 4 * 16 + 1),
+        # 8d² + 4nd against 16d² FLOPs a position.
+        "state-space-moe-short": f"{12 / 28:.0%}",
+        "state-space-moe-long": f"{72 / 88:.0%}",
     },
 }
