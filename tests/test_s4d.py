@@ -265,12 +265,13 @@ def test_operations_equal_what_the_compiler_counts(mode, discretisation, rng):
         counted = count.operations(run, params, x)
         assert count.Operations(c.matmul_flops, c.other_flops, c.transcendentals) == counted
         assert c.saved == count.saved(run, params, x)
-        if trial:  # where sizes are 1, sums of gradients are none; versions of JAX differ by a few a channel
+        if trial:  # where sizes are 1, sums of gradients are none
             c = model(backward=True)
             counted = count.operations(with_backward(run), x, params, x)
-            assert c.matmul_flops == counted.matmul_flops
-            assert c.other_flops == pytest.approx(counted.other_flops, rel=0, abs=4 * d)
-            assert c.transcendentals == pytest.approx(counted.transcendentals, rel=0, abs=4 * d)
+            assert (c.matmul_flops, c.transcendentals) == (counted.matmul_flops, counted.transcendentals)
+            # JAX before 0.10 has one more for the slope of an angle.
+            extra = d * half if discretisation == "bilinear" and jax.__version_info__ < (0, 10) else 0
+            assert c.other_flops + extra == counted.other_flops
 
 
 def test_a_step_costs_the_same_whatever_came_before(rng):

@@ -376,7 +376,7 @@ def _discretise(p: Params, discretisation: str) -> tuple[Array, Array, Array, Ar
     if discretisation == "zoh":
         # e^z − 1 without the cancellation near z = 0: cos y − 1 is −2 sin² y/2.
         half = jnp.sin(im / 2)
-        up_re = jnp.expm1(re) * jnp.cos(im) - 2 * half * half
+        up_re = _expm1(re) * jnp.cos(im) - 2 * half * half
         up_im = jnp.exp(re) * jnp.sin(im)
         square = a_re * a_re + a_im * a_im
         return re, im, (up_re * a_re + up_im * a_im) / square, (up_im * a_re - up_re * a_im) / square
@@ -390,6 +390,18 @@ def _discretise(p: Params, discretisation: str) -> tuple[Array, Array, Array, Ar
     real = 1 - (re * re + im * im) / 4
     angle = jnp.arctan2(im, jnp.where((real == 0) & (im == 0), 1, real))  # nor has it an angle, nor a slope
     return size, angle, dt * low_re / square, -dt * low_im / square
+
+
+@jax.custom_jvp
+def _expm1(x: Array) -> Array:
+    """Return e^x − 1; its derivative is that and 1, where a newer JAX computes e^x."""
+    return jnp.expm1(x)
+
+
+@_expm1.defjvp
+def _expm1_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    y = _expm1(*primals)
+    return y, tangents[0] * (y + 1)
 
 
 def _polar(size: Array, angle: Array) -> tuple[Array, Array]:
