@@ -138,7 +138,7 @@ def selective_scan(
 def selective_scan_step(d: Number, *, states: Number = 16, batch: Number = 1, dtype: Any = "float32") -> Cost:
     """Cost of `attnlib.selective_scan_step` for one position, which no length of the context changes.
 
-    8dN + 3d FLOPs: 6dN that the formula has, and 2dN since even a tree of one step is joined to the state.
+    6dN + 3d FLOPs: a tree of one step has no inner node, and what is left is the formula.
 
     Args:
         d: channels.
@@ -157,6 +157,8 @@ def selective_scan_step(d: Number, *, states: Number = 16, batch: Number = 1, dt
     Example:
         >>> selective_scan_step(512).live  # 512 · 16 · 4
         32768
+        >>> selective_scan_step(1).flops  # 6 · 16 + 3
+        99
     """
     name = "cost.selective_scan_step"
     with _check.named(name, "cost.selective_scan"):

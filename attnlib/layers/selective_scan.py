@@ -148,7 +148,7 @@ def selective_scan_step(
     Raises:
         ValueError: as `selective_scan`; a state that does not fit the other arrays.
 
-    Cost: `cost.selective_scan_step(d)`: 8dN FLOPs for one position, whatever came before it.
+    Cost: `cost.selective_scan_step(d)`: 6dN + 3d FLOPs for one position, whatever came before it.
 
     Source: Gu and Dao (2023).
 
