@@ -534,6 +534,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         "linear-model-cache": format_bytes(32 * 8 * 10**6 * 256 * 2),
         "linear-recall-elu": linear_recall(8),
         "linear-recall-few": text(64 // 8),
+        # Chunks of 128: n²(D + d_v) = 2nC(D + d_v) + 4nDd_v.
+        "linear-causal-crossing": text(2 * 128 + 4 * 64 * 64 // (64 + 64)),
     },
     "taylor": {
         "taylor-odd-largest": f"{taylor_odd():.0f}",
