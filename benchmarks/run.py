@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 ROOT = Path(__file__).parent.parent
@@ -74,6 +76,14 @@ def model_flops(name: str, **sizes: Any) -> Callable[[Task], float]:
         return float(counted.matmul_flops)
 
     return flops
+
+
+def scan_flops(task: Task) -> float:
+    """Of our scan, which has no matrix product."""
+    from attnlib import cost
+
+    n, d = task.arrays[0].shape
+    return float(cost.selective_scan(n, d, backward=task.work != "forward").flops)
 
 
 @dataclass(frozen=True)
@@ -229,6 +239,12 @@ def nystrom_layer(torch: Any, task: Task) -> Any:
     return attend
 
 
+def mambapy_scan(torch: Any, task: Task) -> Any:
+    """The parallel scan of mambapy's block."""
+    scan = need("mambapy.mamba").MambaBlock.selective_scan
+    return lambda u, delta, a, b, c, skip: scan(None, u[None], delta[None], a, b[None], c[None], skip)[0]
+
+
 def tokamax_chunked(task: Task) -> Any:
     """tokamax.dot_product_attention with its chunked XLA implementation."""
     tokamax = need("tokamax")
@@ -252,9 +268,27 @@ def ours(name: str, one: bool = False) -> Any:
     return make
 
 
+def ours_by_channels(name: str) -> Any:
+    """A scan of attnlib: it has no heads, so every core gets a share of the channels."""
+
+    def make(task: Task) -> Any:
+        import attnlib
+
+        mesh = jax.make_mesh((jax.device_count(),), ("x",), axis_types=(AxisType.Auto,))
+        x, each, shared = P(None, "x"), P("x"), P()
+        specs = {"in_specs": (x, x, each, shared, shared, each), "out_specs": x}
+        fn = jax.shard_map(getattr(attnlib, name), mesh=mesh, **specs, check_vma=False)
+        return jax_program(lambda *arrays, causal: fn(*arrays))(task)
+
+    return make
+
+
 def softmax(task: Task) -> Any:
-    """Our softmax attention on the q, k and v of another mechanism."""
-    return ours("flash_attention")(replace(task, arrays=(*task.arrays[:3], task.arrays[-1]), extra={}))
+    """Our softmax attention on the q, k and v of another mechanism, or on 8 heads made of the channels of a scan."""
+    arrays = (*task.arrays[:3], task.arrays[-1])
+    if task.arrays[0].ndim == 2:
+        arrays = (task.arrays[0].reshape(len(task.arrays[0]), 8, -1).swapaxes(0, 1),) * 4
+    return ours("flash_attention")(replace(task, arrays=arrays, extra={}))
 
 
 def spread_peer(fn: Callable[..., Any]) -> Any:
@@ -352,6 +386,13 @@ def with_decay(channels: bool) -> Any:
         return (*qkv, -0.1 * rng.random((h, n, d if channels else 1))), {"scale": d**-0.5}
 
     return draw
+
+
+def to_scan(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+    """As many channels as heads have numbers, and 16 states: inputs, steps, rates, writing, reading, skips."""
+    u, delta = rng.normal(size=(n, h * d)), rng.uniform(0.001, 0.1, (n, h * d))
+    rates = np.broadcast_to(-np.arange(1.0, 17.0), (h * d, 16))
+    return (u, delta, rates, rng.normal(size=(n, 16)), rng.normal(size=(n, 16)), rng.normal(size=h * d)), {}
 
 
 @dataclass(frozen=True)
@@ -467,6 +508,17 @@ VARIANTS = (
         draw=with_decay(channels=True),
         flops=model_flops("gated_linear_attention"),
     ),
+    Problem(
+        (
+            Program("selective_scan", ours_by_channels("selective_scan")),
+            Program("mambapy", torch_program(mambapy_scan)),
+            SOFTMAX,
+        ),
+        "selective_scan, 512 channels, 16 states",
+        masks=("causal",),
+        draw=to_scan,
+        flops=scan_flops,
+    ),
 )
 
 SUITES = {
@@ -480,7 +532,9 @@ SUITES = {
         "order 2, ",
     ),
     "variants": Suite(
-        VARIANTS, (4096, 16384), ("torch", "fla-core", "performer-pytorch", "linformer", "nystrom-attention")
+        VARIANTS,
+        (4096, 16384),
+        ("torch", "fla-core", "performer-pytorch", "linformer", "nystrom-attention", "mambapy"),
     ),
 }
 
