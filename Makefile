@@ -9,14 +9,14 @@ JOBS ?= 2# test processes
 KEEP_GOING ?=# make book KEEP_GOING=1: a chapter that fails becomes a page that says so
 PORT ?= 8000# where `make serve` listens; 0 takes any free port
 SUITE ?= exact# what `make bench` times, into a file of this machine in attnlib/book/data/
-BENCH ?=# further arguments of benchmarks/run.py or table.py
+BENCH ?=# further arguments of benchmarks/run.py, table.py or heads.py
 PIP = bin/python -m pip --disable-pip-version-check --quiet install
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help interpreters find book test test-full test-library serve notebooks lint lock linkcheck bench bench-table clean
+.PHONY: help interpreters find book test test-full test-library serve notebooks lint lock linkcheck bench bench-table bench-heads clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ bench: .venv-bench/.attnlib ## time attention beside its peers, write attnlib/bo
 
 bench-table: .venv/.attnlib ## time layers over length and width, write benchmarks/table.json (a minute, BENCH=--quick: less)
 	.venv/bin/python benchmarks/table.py $(BENCH)
+
+bench-heads: .venv/.attnlib ## train small models, write attnlib/book/data/heads.npz (two minutes, BENCH=--quick: two steps each)
+	.venv/bin/python benchmarks/heads.py $(BENCH)
 
 clean: ## remove what was built, and the environments
 	rm -rf _build .venv .venv-* *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

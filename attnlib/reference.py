@@ -972,6 +972,153 @@ def conv_stack(
     return y
 
 
+def s4d(params: Params, x: ArrayLike, *, discretisation: str = "zoh") -> Array:
+    """Carry linear states along the sequence in each channel, from zeros: the outputs of `s4d_step`.
+
+    Source: Gu et al. (2022).
+
+    Example:
+        >>> zero, one = np.zeros((1, 1)), np.ones((1, 1))
+        >>> p = {"log_dt": [0.0], "log_a": zero, "a_im": zero, "c_re": one, "c_im": zero, "skip": [0.0]}
+        >>> print(s4d(p, [[1.0], [0.0], [0.0]])[:, 0].round(3))  # 2(1 − 1/e), then 1/e of it each time
+        [1.264 0.465 0.171]
+    """
+    d, pairs = np.shape(params["log_a"])
+    zeros = np.zeros((*np.shape(x)[:-2], d, 2 * pairs))
+    return s4d_step(params, x, zeros, discretisation=discretisation)[0]
+
+
+def s4d_kernel(params: Params, n: int, *, discretisation: str = "zoh") -> Array:
+    """Return what each channel of `s4d` answers to a 1 and then zeros, without D: K_l = 2 Re Σ_s C_s B̄_s Ā_s^l.
+
+    Source: Gu et al. (2022), section 3.2.
+
+    Example:
+        >>> zero, one = np.zeros((1, 1)), np.ones((1, 1))
+        >>> p = {"log_dt": [0.0], "log_a": zero, "a_im": zero, "c_re": one, "c_im": zero, "skip": [0.0]}
+        >>> print(s4d_kernel(p, 3)[:, 0].round(3))
+        [1.264 0.465 0.171]
+    """
+    kept, written = discretised(params, discretisation)
+    weights = 2 * (float64(params["c_re"]) + 1j * float64(params["c_im"])) * written
+    return np.stack([(weights * kept**position).sum(axis=-1).real for position in range(n)])
+
+
+def discretised(params: Params, discretisation: str) -> tuple[Array, Array]:
+    """Return Ā and B̄ of `s4d`, (d, N/2)."""
+    dt = np.exp(float64(params["log_dt"]))[:, None]
+    a = -np.exp(float64(params["log_a"])) + 1j * float64(params["a_im"])
+    if discretisation == "bilinear":
+        return (1 + dt * a / 2) / (1 - dt * a / 2), dt / (1 - dt * a / 2)
+    return np.exp(dt * a), (np.exp(dt * a) - 1) / a
+
+
+def s4d_step(params: Params, x: ArrayLike, state: ArrayLike, *, discretisation: str = "zoh") -> tuple[Array, Array]:
+    """Take new positions one by one: h ← Ā ∘ h + B̄ x, y = 2 Re(C·h) + D x. A state is real, then imaginary parts.
+
+    zoh: Ā = e^(ΔA),   B̄ = (e^(ΔA) − 1)/A;   bilinear: Ā = (1 + ΔA/2)/(1 − ΔA/2),   B̄ = Δ/(1 − ΔA/2)
+
+    Source: Gu et al. (2022).
+
+    Example:
+        >>> zero, one = np.zeros((1, 1)), np.ones((1, 1))
+        >>> p = {"log_dt": [0.0], "log_a": zero, "a_im": zero, "c_re": one, "c_im": zero, "skip": [0.0]}
+        >>> y, state = s4d_step(p, [[0.0]], [[1.0, 0.0]])
+        >>> print(y.round(3), state.round(3))
+        [[0.736]] [[0.368 0.   ]]
+    """
+    kept, written = discretised(params, discretisation)
+    c, skip = float64(params["c_re"]) + 1j * float64(params["c_im"]), float64(params["skip"])
+    x, y, parts = float64(x), [], np.split(float64(state), 2, axis=-1)
+    h = parts[0] + 1j * parts[1]
+    for t in range(x.shape[-2]):
+        h = kept * h + written * x[..., t, :, None]
+        y.append(2 * (c * h).sum(axis=-1).real + skip * x[..., t, :])
+    return np.stack(y, axis=-2), np.concatenate([h.real, h.imag], axis=-1)
+
+
+def selective_scan(
+    u: ArrayLike, delta: ArrayLike, a: ArrayLike, b: ArrayLike, c: ArrayLike, skip: ArrayLike | None = None
+) -> Array:
+    """Carry states along the sequence that each position decides how to keep, write and read, from zeros.
+
+    Source: Gu and Dao (2023), algorithm 2.
+
+    Example:
+        >>> one = np.ones((3, 1))
+        >>> print(selective_scan(one, [[1.0], [0.0], [np.log(2)]], [[-1.0]], one, one)[:, 0].round(3))
+        [1.    1.    1.193]
+    """
+    return selective_scan_step(0.0, u, delta, a, b, c, skip)[0]
+
+
+def selective_scan_step(
+    state: ArrayLike,
+    u: ArrayLike,
+    delta: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    c: ArrayLike,
+    skip: ArrayLike | None = None,
+) -> tuple[Array, Array]:
+    """Take new positions one by one: h ← e^(ΔA) ∘ h + Δ u B, y = h·C + D u.
+
+    Source: Gu and Dao (2023), algorithm 2, with the Euler step for B of the code published with it.
+
+    Example:
+        >>> y, h = selective_scan_step([[8.0]], [[1.0]], [[np.log(2)]], [[-1.0]], [[0.0]], [[1.0]])
+        >>> print(y, h)
+        [[4.]] [[4.]]
+    """
+    h, u, delta, a, b, c = map(float64, (state, u, delta, a, b, c))
+    d, y = float64(0 if skip is None else skip), []
+    for t in range(u.shape[-2]):
+        written = (delta * u)[..., t, :, None] * b[..., t, None, :]
+        h = np.exp(delta[..., t, :, None] * a) * h + written
+        y.append((h * c[..., t, None, :]).sum(axis=-1) + d * u[..., t, :])
+    return np.stack(y, axis=-2), h
+
+
+def mamba(params: Params, x: ArrayLike) -> Array:
+    """Mix positions by a scan that each position steers, from zeros: the outputs of `mamba_step`.
+
+    Source: Gu and Dao (2023), section 3.4.
+
+    Example:
+        >>> shapes = {"w_in": (1, 2), "w_conv": (2, 1), "b_conv": 1, "w_x": (1, 3), "w_dt": (1, 1), "b_dt": 1}
+        >>> ones = {w: np.ones(s) for w, s in (shapes | {"a_log": (1, 1), "skip": 1, "w_out": (1, 1)}).items()}
+        >>> print(mamba(ones, [[1.0], [0.0]]).round(2)[:, 0])  # the gate closes where x is 0
+        [12.57  0.  ]
+    """
+    k, e = np.shape(params["w_conv"])
+    return mamba_step(params, x, (np.zeros((*np.shape(x)[:-2], k - 1, e)), np.zeros((e, 1))))[0]
+
+
+def mamba_step(params: Params, x: ArrayLike, state: State) -> tuple[Array, State]:
+    """Take new positions: a short convolution, `selective_scan_step` with Δ, B and C of its output, and a gate.
+
+    Source: Gu and Dao (2023), section 3.4.
+
+    Example:
+        >>> zero = {"w_in": (1, 2), "w_conv": (2, 1), "b_conv": 1, "w_x": (1, 3), "w_dt": (1, 1), "b_dt": 1}
+        >>> zero = {w: np.zeros(s) for w, s in (zero | {"a_log": (1, 1), "skip": 1, "w_out": (1, 1)}).items()}
+        >>> y, (window, h) = mamba_step(zero, [[1.0]], ([[0.0]], [[8.0]]))
+        >>> print(h)  # Δ = log 2, A = −1
+        [[4.]]
+    """
+    p = {name: float64(w) for name, w in params.items()}
+    (k, n), rank, states = (len(p["w_conv"]), np.shape(x)[-2]), len(p["w_dt"]), p["a_log"].shape[-1]
+    u, z = np.split(float64(x) @ p["w_in"], 2, axis=-1)
+    u = np.concatenate([float64(state[0]), u], axis=-2)
+    window = u[..., n:, :]
+    u = sum((u[..., t : t + n, :] * p["w_conv"][t] for t in range(k)), p["b_conv"])
+    u = u * sigmoid(u)
+    dt, b, c = np.split(u @ p["w_x"], [rank, rank + states], axis=-1)
+    delta = np.logaddexp(0, dt @ p["w_dt"] + p["b_dt"])
+    y, h = selective_scan_step(state[1], u, delta, -np.exp(p["a_log"]), b, c, p["skip"])
+    return y * z * sigmoid(z) @ p["w_out"], (window, h)
+
+
 # --- generation: a cache of keys and values -------------------------------------------------------------------------
 
 

@@ -113,11 +113,11 @@ def test_live_memory_is_what_the_compiler_reserves(n):
 # --- symbols, arrays, integers ---
 
 SIZES = ("n", "m", "d", "d_k", "d_v", "d_ff", "d_h", "h", "h_kv", "batch")
-# Those that take symbols: the others count blocks or taps one by one, and have tests of their own.
+# Those that take all symbols: the others count blocks, taps or trees one by one, and have tests of their own.
 MODELS = {
     model: [name for name in inspect.signature(model).parameters if name in SIZES]
     for model in (cost.attention, cost.transformer_layer, *(getattr(cost, layer.name) for layer in registry.LAYERS))
-    if model is not cost.conv
+    if model not in (cost.conv, cost.s4d, cost.mamba)
 }
 TOTALS = (
     *("matmul_flops", "other_flops", "flops", "transcendentals", "bytes_read", "bytes_written", "sequential"),

@@ -118,3 +118,71 @@ def test_two_figures_of_a_page_share_no_name_and_a_build_repeats():
     for picture, ids in zip((one, other), names, strict=True):
         used = {v[1:] for e in parsed(picture).iter() for k, v in e.attrib.items() if k.endswith("href")}
         assert used <= ids
+
+
+def test_the_two_orders_are_drawn_to_scale():
+    picture = draw.two_orders(200, 50, 100)
+    sizes = [(float(r.attrib["width"]), float(r.attrib["height"])) for r in parsed(picture).iter(f"{SVG}rect")]
+    assert sizes == [(21, 84), (84, 21), (42, 84), (84, 84), (21, 84), (84, 21), (42, 84), (42, 21)]
+    words = ["".join(text.itertext()) for text in parsed(picture).iter(f"{SVG}text")]
+    assert {"40,000 numbers", "5,000 numbers"} <= set(words)
+    assert "n × n = 40,000" in picture.description
+    with pytest.raises(ValueError, match="two_orders: features: expected 1 to n = 8, got 9"):
+        draw.two_orders(8, 9, 8)
+
+
+def test_every_visible_pair_of_a_chunked_triangle_is_drawn_once():
+    root = parsed(draw.chunked_triangle(12, 3))
+    fills = [r.attrib["fill-opacity"] for r in root.iter(f"{SVG}rect") if r.attrib["width"] == r.attrib["height"]]
+    assert fills.count("1") == 4 * 6  # four triangles of three
+    assert fills.count("0.25") == 78 - 24
+    with pytest.raises(ValueError, match="chunked_triangle: chunk: expected a divisor of n = 12, got 5"):
+        draw.chunked_triangle(12, 5)
+
+
+def test_random_features_are_drawn_from_the_directions():
+    ways = [(1.0, 0.0), (0.0, -1.0), (9.0, 0.0), (-0.5, 0.5)]
+    root = parsed(draw.random_features(ways, (1.0, 0.5), (1, 2, 4)))
+    words = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
+    assert words[:4] == ["direction 1", "direction 2", "direction 3", "mean of 3"]
+    assert words[4:] == ["mean of 1", "mean of 2", "mean of 4", "e to the q · k"]
+    circles = list(root.iter(f"{SVG}circle"))
+    hollow = [c for c in circles if c.attrib["fill"] == "none"]
+    assert len(hollow) == 8  # the key, in each square
+    assert len(circles) - len(hollow) == 4  # directions 1 and 2, alone and in their mean; the third is outside
+    # "direction 1" and "mean of 1" are the same surface.
+    first, fifth = ([p.attrib["d"] for p in g] for i, g in enumerate(root.iter(f"{SVG}g")) if i in (0, 4))
+    assert len(first) == len(fifth) > 3
+    # e^(q·k) has all eight levels from 1/8 to 16.
+    assert len(list(list(root.iter(f"{SVG}g"))[7])) == 8
+
+
+@pytest.mark.parametrize(
+    ("directions", "counts", "message"),
+    [
+        ([(0, 0)] * 2, (1, 1, 1), "directions: expected at least 3, got 2"),
+        ([(0, 0)] * 3, (1, 2), "counts: expected 3, from 1 to 3, got \\[1, 2\\]"),
+        ([(0, 0)] * 3, (1, 2, 4), "counts: expected 3, from 1 to 3"),
+    ],
+)
+def test_too_few_directions_are_refused(directions, counts, message):
+    with pytest.raises(ValueError, match=f"draw.random_features: {message}"):
+        draw.random_features(directions, (1, 0), counts)
+
+
+def test_low_rank_counts_what_it_draws():
+    square = [[1 / 6] * 6 for _ in range(5)]
+    drawn = draw.low_rank(square, [[0.5, 0.5]] * 5, [[1 / 6] * 6] * 2)
+    root = parsed(drawn)
+    assert len(list(root.iter(f"{SVG}rect"))) == 30 + 10 + 12
+    assert "22 numbers instead of 30" in drawn.description
+    words = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
+    assert {"n × n", "n × r", "r × n", "30 numbers", "10", "12 numbers"} <= set(words)
+    with pytest.raises(ValueError, match=r"left: expected 5 rows of 2 numbers, .* got 5 of 1"):
+        draw.low_rank(square, [[1]] * 5, [[1 / 6] * 6] * 2)
+
+
+def test_low_rank_fits_sixteen():
+    wide = draw.low_rank([[1] * 16] * 16, [[1] * 3] * 16, [[1] * 16] * 3)
+    edges = [float(r.attrib["x"]) + float(r.attrib["width"]) for r in parsed(wide).iter(f"{SVG}rect")]
+    assert max(edges) <= draw.WIDTH

@@ -164,7 +164,11 @@ CASES = {
 }
 STEPS = ("prefill and steps", "prefill and steps, ring", "attend", "linear, steps", "gated, steps", "taylor, centred")
 """Long programs: their gradients only where every case is tried."""
-WEIGHTS = {"w", "u", "b", "b_n", "w_1", "w_2", "w_q", "w_k", "w_v", "w_o", "w_depth", "w_point"}
+WEIGHTS = {
+    *("w", "u", "b", "b_n", "w_1", "w_2", "w_q", "w_k", "w_v", "w_o", "w_depth", "w_point"),
+    *("log_dt", "log_a", "a_im", "c_re", "c_im", "skip"),
+    *("w_in", "w_conv", "b_conv", "w_x", "w_dt", "b_dt", "a_log", "w_out"),
+}
 
 
 compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # sooner, and as right

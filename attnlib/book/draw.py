@@ -352,3 +352,275 @@ def _number(x: Any) -> str:
 
 
 # --- The chapters' drawings -----------------------------------------------------------------------------------------
+
+
+def two_orders(n: int, features: int, d_v: int) -> Picture:
+    """Draw the product of three matrices, bracketed twice, with what lies between drawn to scale.
+
+    Args:
+        n: queries, and keys.
+        features: of a query or key, at most n.
+        d_v: width of the values, at most n.
+
+    Returns:
+        The chapter "Linear attention" begins with it.
+
+    Raises:
+        ValueError: a size that is not from 1 to n.
+
+    Example:
+        >>> two_orders(192, 64, 64)
+        Picture('One product, two brackets')
+    """
+    for name, value in (("features", features), ("d_v", d_v)):
+        if not 1 <= value <= n:
+            raise ValueError(f"draw.two_orders: {name}: expected 1 to n = {n}, got {value!r}")
+    side = 84
+    wide, thin = side * features / n, side * d_v / n
+    marks = []
+
+    def factors(
+        top: Real, says: str, first: bool, between: tuple[Real, Real], tone: str, shape: str, size: int
+    ) -> None:
+        x = [8.0, 8 + wide + 10, 8 + wide + 10 + side + 10]
+        middle = top + side / 2
+        marks.append(label(8, top - 14, says, anchor="start", bold=True))
+        marks.append(box(x[0], top, wide, side, tone="violet"))
+        marks.append(box(x[1], middle - wide / 2, side, wide, tone="violet"))
+        marks.append(box(x[2], top, thin, side, tone="ochre"))
+        centres = ((x[0] + wide / 2, "φ(*q*)"), (x[1] + side / 2, "φ(*k*)ᵀ"), (x[2] + thin / 2, "*v*"))
+        marks.extend(label(at, middle, name, size=11) for at, name in centres)
+        start, end = (x[0], x[1] + side) if first else (x[1], x[2] + thin)
+        marks.append(brace((start, top + side + 4), (end, top + side + 4), "first"))
+        at = x[2] + thin + 12
+        marks.append(arrow((at, middle), (at + 22, middle), tone="muted"))
+        at += 28
+        width, height = between
+        marks.append(box(at, middle - height / 2, width, height, tone=tone, dashed=first))
+        marks.append(label(at + side + 8, middle - 9, shape, anchor="start", tone=tone, bold=True))
+        marks.append(label(at + side + 8, middle + 9, f"{size:,} numbers", anchor="start", size=12, tone="muted"))
+
+    factors(30, "(φ(*q*) φ(*k*)ᵀ) *v*: scores first", True, (side, side), "wrong", "*n* × *n*", n * n)
+    state = thin, wide
+    factors(178, "φ(*q*) (φ(*k*)ᵀ *v*): sums first", False, state, "teal", "*D* × *d*ᵥ", features * d_v)
+    return picture(
+        296,
+        *marks,
+        title="One product, two brackets",
+        description=(
+            f"The matrices φ(q), φ(k) transposed and v, multiplied in two orders. Scores first: between the two "
+            f"products lies a matrix of n × n = {n * n:,} numbers. Sums first: one of D × d_v = {features * d_v:,} "
+            f"numbers. Drawn to scale for n = {n}, D = {features}, d_v = {d_v}."
+        ),
+    )
+
+
+def chunked_triangle(n: int, chunk: int) -> Picture:
+    """Draw which pairs of a causal sequence a chunked program computes one by one, and which go through a state.
+
+    Args:
+        n: positions, a multiple of the chunk.
+        chunk: positions in a chunk.
+
+    Returns:
+        The chapter "Linear attention" shows it.
+
+    Raises:
+        ValueError: a chunk that does not divide n.
+
+    Example:
+        >>> chunked_triangle(12, 3)
+        Picture('Triangles and states')
+    """
+    if chunk < 1 or n % chunk:
+        raise ValueError(f"draw.chunked_triangle: chunk: expected a divisor of n = {n}, got {chunk!r}")
+    parts, size, left, top = n // chunk, 150 / n, 26, 24
+    seen = [[(1.0 if i // chunk == j // chunk else 0.25) if j <= i else 0.0 for j in range(n)] for i in range(n)]
+    marks = [
+        cells(left, top, size, seen),
+        label(left + 75, 12, "keys", size=12, tone="muted"),
+        label(left, top + 162, "queries, from top to bottom", anchor="start", size=12, tone="muted"),
+    ]
+    step = 150 / parts
+    for i in range(parts):
+        y = top + i * step
+        marks.append(box(208, y + 3, 74, step - 6, f"chunk {i + 1}", tone="teal"))
+        if i + 1 < parts:
+            marks.append(arrow((286, y + step / 2), (330, y + step), tone="violet"))
+            marks.append(arrow((330, y + step), (286, y + 1.5 * step), tone="violet"))
+            marks.append(
+                label(337, y + step, f"*S*, *z* after {(i + 1) * chunk}", anchor="start", size=11, tone="violet")
+            )
+    square = [(left - 3, top), (left - 3, top + chunk * size)]
+    marks.append(line(square, tone="ink", width=2))
+    marks.append(label(left - 14, top + chunk * size / 2, "*C*", size=12))
+    return picture(
+        198,
+        *marks,
+        title="Triangles and states",
+        description=(
+            f"A causal triangle of {n} positions in {parts} chunks of {chunk}. The {parts} triangles on the diagonal "
+            f"are computed pair by pair. All pairs below them go through a state, two sums that are handed from each "
+            f"chunk to the next, {parts - 1} times."
+        ),
+    )
+
+
+def random_features(directions: Sequence[Point], key: Point, counts: Sequence[int], *, reach: Real = 2.5) -> Picture:
+    """Draw what random features make of e^(q·k): over the plane of queries, for one key and directions in it.
+
+    Above, each of the first three directions w alone, e^(w·q − |q|²/2) e^(w·k − |k|²/2), a bump around w; then their
+    average. Below, averages of more, and e^(q·k) itself. Each step of the shade is a factor of two.
+
+    Args:
+        directions: at least three, and as many as the largest of the counts; standard normal.
+        key: k.
+        counts: three, growing: how many directions make each average below.
+        reach: the plane is shown from −reach to reach.
+
+    Returns:
+        A picture of eight panels.
+
+    Raises:
+        ValueError: fewer than three directions, counts that are not three, or one for which there are too few
+            directions.
+
+    Example:
+        >>> random_features([(1, 0), (0, 1), (-1, -1)], (1, 0), (1, 2, 3))
+        Picture('A softmax surface and its random slices')
+    """
+    name = "draw.random_features"
+    if len(directions) < 3:
+        raise ValueError(f"{name}: directions: expected at least 3, got {len(directions)}")
+    if len(counts) != 3 or not 1 <= min(counts) <= max(counts) <= len(directions):
+        raise ValueError(f"{name}: counts: expected 3, from 1 to {len(directions)}, got {list(counts)}")
+    side, gap, top, steps = 88, 16, 4, 44
+    at = [reach * (2 * (i + 0.5) / steps - 1) for i in range(steps)]
+
+    def slices(many: Sequence[Point]) -> list[list[float]]:
+        """Average over some directions, at every query of the grid: a product of a factor for each coordinate."""
+        rows = [[0.0] * steps for _ in at]
+        for w in many:
+            # w·(q + k) − (|q|² + |k|²)/2, coordinate by coordinate
+            x, y = ([math.exp(w[c] * (q + key[c]) - (q * q + key[c] ** 2) / 2) for q in at] for c in (0, 1))
+            for row, factor in zip(rows, reversed(y), strict=True):  # y points up
+                for j, other in enumerate(x):
+                    row[j] += factor * other / len(many)
+        return rows
+
+    exact = [[math.exp(x * key[0] + y * key[1]) for x in at] for y in reversed(at)]
+    panels = [
+        *(([w], slices([w]), f"direction {i}") for i, w in enumerate(directions[:3], 1)),
+        (directions[:3], slices(directions[:3]), "mean of 3"),
+        *(([], slices(directions[:count]), f"mean of {count:,}") for count in counts),
+        ([], exact, "*e* to the *q* · *k*"),
+    ]
+    marks = []
+    for i, (shown, values, text) in enumerate(panels):
+        x, y = (i % 4) * (side + gap), top + (i // 4) * (side + 34)
+
+        def place(point: Point, x: float = x, y: float = y) -> Point:
+            return x + side * (point[0] / reach + 1) / 2, y + side * (1 - point[1] / reach) / 2
+
+        inside = [place(w) for w in shown if max(abs(w[0]), abs(w[1])) < reach]
+        marks += [
+            _terraces(x, y, side / steps, values, [2.0**e for e in range(-3, 5)]),
+            line([(x, y), (x + side, y), (x + side, y + side), (x, y + side)], closed=True, tone="muted", width=0.8),
+            dots(inside, radius=3, tone="ochre"),
+            dots([place(key)], radius=3, tone="violet", hollow=True),
+            label(x + side / 2, y + side + 12, text, size=12),
+        ]
+    return picture(
+        2 * (side + 34) + 2,
+        *marks,
+        title="A softmax surface and its random slices",
+        description=(
+            "Eight squares, each a plane of queries with one key marked in it. Three of them show one direction "
+            "each: a round bump around the direction. The fourth is their average. The next three are averages of "
+            f"{counts[0]:,}, {counts[1]:,} and {counts[2]:,} directions; with more of them the bands become "
+            "straight and parallel, as they are in the last square, which shows the exponential of the inner "
+            "product, except at the edge where query and key agree most."
+        ),
+    )
+
+
+def _terraces(x: Real, y: Real, size: Real, values: Sequence[Sequence[float]], levels: Sequence[float]) -> str:
+    """Draw where values reach each level, one tint on the other: one path a level, a strip for each run of a row."""
+    marks = []
+    for level in levels:
+        strips = []
+        for i, row in enumerate(values):
+            start = None
+            for j, value in enumerate([*row, -math.inf]):
+                if value >= level and start is None:
+                    start = j
+                elif value < level and start is not None:
+                    place = f"M{_number(x + start * size)} {_number(y + i * size)}"
+                    strips.append(
+                        f"{place}h{_number((j - start) * size)}v{_number(size)}H{_number(x + start * size)}z"
+                    )
+                    start = None
+        if strips:
+            marks.append(f'<path d="{"".join(strips)}" fill="{TONES["teal"]}" fill-opacity="{TINT}"/>')
+    return f'<g shape-rendering="crispEdges">{"".join(marks)}</g>'
+
+
+def low_rank(
+    weights: Sequence[Sequence[Real]], left: Sequence[Sequence[Real]], right: Sequence[Sequence[Real]]
+) -> Picture:
+    """Draw a matrix of weights beside two narrow ones whose product comes close to it, and count their numbers.
+
+    Args:
+        weights: n rows of m numbers from 0 to 1; n and m of 16 at most fit.
+        left: n rows of r, from 0 to 1.
+        right: r rows of m, from 0 to 1.
+
+    Returns:
+        The three matrices, the darkest square of each its largest number.
+
+    Raises:
+        ValueError: shapes whose product is not that of the weights.
+
+    Example:
+        >>> low_rank([[0.5, 0.5], [0.5, 0.5]], [[1], [1]], [[0.5, 0.5]])
+        Picture('A square as a product')
+    """
+    n, m, r = len(weights), len(weights[0]), len(right)
+    if len(left) != n or any(len(row) != r for row in left) or any(len(row) != m for row in right):
+        raise ValueError(
+            f"draw.low_rank: left: expected {n} rows of {r} numbers, and right {r} rows of {m}, got "
+            f"{len(left)} of {len(left[0])} and {r} of {len(right[0])}"
+        )
+    size, top = 9, 26
+
+    def matrix(x: Real, values: Sequence[Sequence[Real]], tone: str) -> str:
+        most = max(max(row) for row in values)
+        return cells(x, top, size, [[value / most for value in row] for row in values], tone=tone)
+
+    x_left = 10 + size * m + 30
+    x_right = x_left + size * r + 26
+    middle = top + size * n / 2
+    below = top + size * n + 14
+    marks = (
+        matrix(10, weights, "muted"),
+        label(10 + size * m / 2, top - 12, "*n* × *n*"),
+        label(10 + size * m / 2, below, f"{n * m} numbers", size=12, tone="muted"),
+        label(x_left - 15, middle, "≈", size=18),
+        matrix(x_left, left, "teal"),
+        label(x_left + size * r / 2, top - 12, "*n* × *r*", tone="teal"),
+        label(x_left + size * r / 2, below, f"{n * r}", size=12, tone="muted"),
+        label(x_right - 13, middle, "·", size=18),
+        matrix(x_right, right, "ochre"),
+        label(x_right + size * m / 2, top - 12, "*r* × *n*", tone="ochre"),
+        label(x_right + size * m / 2, top + size * r + 14, f"{r * m} numbers", size=12, tone="muted"),
+        label(x_right, top + size * r + 48, "times the values first,", anchor="start", size=12),
+        label(x_right, top + size * r + 65, "then the narrow matrix:", anchor="start", size=12),
+        label(x_right, top + size * r + 82, "the square is never there", anchor="start", size=12),
+    )
+    return picture(
+        below + 14,
+        *marks,
+        title="A square as a product",
+        description=f"A square of {n} times {m} weights is close to the product of a narrow matrix, {n} times {r}, "
+        f"and a flat one, {r} times {m}: {n * r + r * m} numbers instead of {n * m}.",
+    )

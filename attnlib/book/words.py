@@ -270,6 +270,32 @@ def state_alt(cache: Numbers, linear: Real, contexts: Sequence[int]) -> str:
     )
 
 
+# Linear attention ------------------------------------------------------------------------------
+
+
+def best_chunk(chunks: Sequence[int], seconds: Numbers, predicted: Real) -> str:
+    """Compare the chunk that was fastest with the one that the times of the first and the last predict."""
+    fastest = chunks[int(np.argmin(seconds))]
+    said = f"Of the chunks timed here {fastest:,} was the fastest; the two ends predict {predicted:,.0f}"
+    if fastest in (chunks[0], chunks[-1]):
+        return said + ". It is itself an end of what was timed."
+    if max(fastest / predicted, predicted / fastest) <= HALVES:
+        return said + ", within a factor of two of it."
+    return (
+        said
+        + ", which is off by more than a factor of two: a step or a FLOP costs more in some chunks than in others."
+    )
+
+
+def chunk_alt(chunks: Sequence[int], seconds: Numbers) -> str:
+    """Describe the figure of time against the chunk."""
+    first, last = (fold(s / min(seconds)) for s in (seconds[0], seconds[-1]))
+    return (
+        f"Time against the chunk, on a logarithmic axis. It is least at {chunks[int(np.argmin(seconds))]:,}; at "
+        f"{chunks[0]:,} it is {first} times as long, at {chunks[-1]:,} {last} times."
+    )
+
+
 # Taylor attention ------------------------------------------------------------------------------
 
 Crossing = tuple[

@@ -1,7 +1,7 @@
 """Cost models: plain arithmetic in integers, NumPy arrays or SymPy symbols. No JAX.
 
 Conventions: a multiply-add is 2 FLOPs; an exp is one transcendental, not a FLOP; softmax work is its own step; a
-reduction of m numbers is m FLOPs.
+reduction of m numbers is m FLOPs; a Fourier transform of L real numbers is 5/2 L log₂ L.
 """
 
 from attnlib.cost._sizes import BYTES as BYTES
@@ -25,6 +25,8 @@ from attnlib.cost.gated import gated_linear_attention_step as gated_linear_atten
 from attnlib.cost.linear import linear_attention as linear_attention
 from attnlib.cost.linear import linear_attention_step as linear_attention_step
 from attnlib.cost.linformer import linformer_attention as linformer_attention
+from attnlib.cost.mixture import active_parameters as active_parameters
+from attnlib.cost.mixture import mixture_of_experts as mixture_of_experts
 from attnlib.cost.multihead import multihead_attention as multihead_attention
 from attnlib.cost.nystrom import nystrom_attention as nystrom_attention
 from attnlib.cost.performer import performer_attention as performer_attention
@@ -35,6 +37,12 @@ from attnlib.cost.recurrent import rnn as rnn
 from attnlib.cost.roofline import Roofline as Roofline
 from attnlib.cost.roofline import StepTime as StepTime
 from attnlib.cost.roofline import roofline as roofline
+from attnlib.cost.s4d import s4d as s4d
+from attnlib.cost.s4d import s4d_step as s4d_step
+from attnlib.cost.selective_scan import mamba as mamba
+from attnlib.cost.selective_scan import mamba_step as mamba_step
+from attnlib.cost.selective_scan import selective_scan as selective_scan
+from attnlib.cost.selective_scan import selective_scan_step as selective_scan_step
 from attnlib.cost.softmax import attention as attention
 from attnlib.cost.softmax import visible_pairs as visible_pairs
 from attnlib.cost.taylor import softmax_operations as softmax_operations

@@ -260,6 +260,17 @@ def _svd(inputs: Any, outputs: Any, *, compute_uv: bool, **params: Any) -> Opera
     return Operations(other_flops=math.prod(batch) * one)
 
 
+def _fft(inputs: Any, outputs: Any, *, fft_lengths: Sequence[int], **params: Any) -> Operations:
+    """By convention 5 L log₂ L for L complex numbers, half of it where they are real before or after, rounded.
+
+    That is what benchFFT divides by the time, whatever the algorithm: radix 2 takes as many, others a few less.
+    """
+    real = next((x for x in (inputs[0], outputs[0]) if not jnp.issubdtype(x.dtype, jnp.complexfloating)), None)
+    size, shape = math.prod(fft_lengths), (real or inputs[0]).shape
+    one = round((5 if real is None else 2.5) * size * math.log2(max(size, 1)))
+    return Operations(other_flops=math.prod(shape[: len(shape) - len(fft_lengths)]) * one)
+
+
 RULES: dict[str, Rule] = {
     **dict.fromkeys(FREE, _free),
     **dict.fromkeys(ELEMENTWISE, _elementwise),
@@ -272,11 +283,15 @@ RULES: dict[str, Rule] = {
     "addupdate": _accumulate,
     "conv_general_dilated": _conv,
     "dot_general": _dot_general,
+    "fft": _fft,
     "integer_pow": _integer_pow,
     "ragged_dot_general": _ragged_dot_general,
     "select_and_scatter_add": _reduction,
     "svd": _svd,
 }
+
+# Whose rules know of complex numbers.
+COMPLEX = {"fft"}
 
 # Counted by a convention that says nothing of how many steps wait for one another.
 ITERATES = {"svd"}

@@ -180,6 +180,8 @@ def _steps(eqn: Any) -> int:
         return 1 + _halvings(kernel[numbers.rhs_spec[1]] * own)
     if name == "integer_pow":
         return _rules.multiplications(params["y"])
+    if name == "fft":  # at each halving a product of complex numbers, which is a product and a sum, and a sum
+        return 3 * _halvings(math.prod(params["fft_lengths"]))
     if name in _rules.REDUCTION:
         axes = params["axes"] if "axes" in params else [params["axis"]]
         return _halvings(math.prod(inputs[0].shape[axis] for axis in axes))

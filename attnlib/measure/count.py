@@ -23,7 +23,7 @@ def operations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Operations:
     Nothing is executed: arguments may be arrays or `jax.ShapeDtypeStruct`. What XLA later fuses, hoists or deletes
     is counted as written. Prints, callbacks whose results nobody reads and inspections cost nothing.
 
-    Products are exact with the operands as they are: zeros in an array are numbers. Three counts follow a convention,
+    Products are exact with the operands as they are: zeros in an array are numbers. Four counts follow a convention,
     and others (XLA's among them) differ from them by this much:
 
     * Padding of a convolution or a window counts as if it were part of the array: n outputs of k weights are nk
@@ -33,6 +33,8 @@ def operations(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Operations:
     * A reduction, a window, a scan (`cumsum`, …) and a sum over devices are 1 FLOP for each number that goes in, on
       every device: one more for each result than the additions of the definition. A backend that scans in parallel
       may do ⌈log₂ n⌉ times as many.
+    * A Fourier transform of L numbers is 5 L log₂ L FLOPs, half of it where they are real on one side (benchFFT's
+      convention; XLA has 8 for both). No other arithmetic may be complex.
     * Comparisons are none: `sort` and `top_k` are free, and so is looking for a window's maximum in the gradient of
       one, which is 1 FLOP for each window.
 
@@ -374,7 +376,7 @@ def _count_equation(eqn: Any) -> Operations:
         return Operations()
     if not outputs and name not in _rules.RULES:
         return Operations()  # prints, asserts, waits: nothing of what the program computes
-    if any(_is_complex(aval) for aval in (*inputs, *outputs)):
+    if name not in _rules.COMPLEX and any(_is_complex(aval) for aval in (*inputs, *outputs)):
         raise ValueError(f"count.operations: expected real numbers, got complex ones in {name}")
     if name in _rules.RULES:
         return _rules.RULES[name](inputs, outputs, **params)

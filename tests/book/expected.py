@@ -5,14 +5,16 @@ from collections.abc import Callable
 from math import atanh, comb, log, sqrt
 
 import numpy as np
+from jax.random import key
 from pysat.solvers import Cadical153
+from scipy.stats import norm
 from sympy import Symbol, nsolve
 from sympy import exp as symbolic_exp
 from sympy import log as symbolic_log
 
-from attnlib import cost, hardness
-from attnlib.book import text
-from attnlib.book.plot import format_bytes
+from attnlib import cost, hardness, init_performer
+from attnlib.book import heads, text
+from attnlib.book.plot import format_bytes, format_count
 
 core = {"small": cost.attention(512, 64, h=12), "large": cost.attention(8192, 64, h=16)}
 layer = {"small": cost.multihead_attention(512, 768, 12), "large": cost.multihead_attention(8192, 1024, 16)}
@@ -70,6 +72,33 @@ def random_formulas() -> list[bool]:
             with Cadical153(bootstrap_with=formula.clauses) as solver:
                 verdicts.append(solver.solve())
     return verdicts
+
+
+def linear_weights(softmaxed: bool) -> str:
+    """Effective number of keys, of 256 random ones of width 64: the median over as many queries."""
+    q, k = np.random.default_rng(0).normal(size=(2, 256, 64)).astype(np.float32)
+    a, b = ((np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))) for x in (q, k))
+    w = softmax(q @ k.T / 8) if softmaxed else a @ b.T / (a @ b.sum(axis=0))[:, None]
+    return f"{np.median(1 / (w**2).sum(axis=-1)):.0f}"
+
+
+def linear_recall(p: int) -> str:
+    """Share of the values' variance that elu + 1 loses when p pairs are asked for, D = 64."""
+    rng = np.random.default_rng(p)
+    v = rng.normal(size=(p, 64)).astype(np.float32)
+    k = rng.normal(size=(p, 64))
+    x = np.where(k > 0, k + 1, np.exp(np.minimum(k, 0)))
+    out = x @ (x.T @ v) / (x @ x.sum(axis=0))[:, None]
+    return f"{((out - v) ** 2).sum() / (v**2).sum():.0%}"
+
+
+def linear_backward(c: int) -> str:
+    """Matrix products of forward and backward over those of forward: many causal chunks of c, D = d_v = 64."""
+    # A query: sums, their reading with denominators, its row of the triangle; d_k = d_v = D.
+    forward = 2 * 64 * 64 + 2 * 64 * 65 + 2 * c * 128
+    # Reading again; sums of queries; keys and values from those; sums of keys again; five products in the triangle.
+    backward = 2 * 64 * 64 + 2 * 64 * 65 + 4 * 64 * 64 + 2 * 64 * 64 + 2 * c * (3 * 64 + 2 * 64)
+    return f"{1 + backward / forward:.1f}"
 
 
 def taylor_order() -> int:
@@ -175,6 +204,88 @@ def taylor_range(p: int) -> float:
     return root(lambda b: 2 * b + np.log(taylor_series(-b, p) / taylor_series(b, p)) - 4 * np.arctanh(0.01), 1e-3, 9)
 
 
+def left_by(values: np.ndarray, r: int) -> float:
+    """What the best matrix of rank r leaves, by the singular values."""
+    return math.sqrt((values[r:] ** 2).sum() / (values**2).sum())
+
+
+def low_rank() -> dict[str, str]:
+    """Ranks and errors of random and trained heads, and of the reduction's."""
+
+    def spectrum(q: np.ndarray, k: np.ndarray) -> np.ndarray:
+        return np.linalg.svd(softmax(q @ k.T / math.sqrt(q.shape[1])))[1]
+
+    def rank(values: np.ndarray, error: float) -> str:
+        return text(next(r for r in range(130) if left_by(values, r) <= error))
+
+    narrow, wide = (spectrum(*np.random.default_rng(d).normal(size=(2, 128, d))) for d in (1, 32))
+    random = spectrum(*np.random.default_rng(1).normal(size=(2, 128, 32)))
+    formula, _ = hardness.planted_ksat(14, 100, 3, seed=0)
+    gadget = hardness.dummy_gadget(*hardness.split_and_list(formula), hardness.temperature(128))
+    hard_q, hard_k, _ = (np.asarray(x, float) for x in hardness.project(gadget))
+    flat = np.array([1.0, *[0.01] * 511])
+    kept = heads.load()
+    q, k = kept.q[1, 0], kept.k[1, 0]
+    weights = softmax(q @ k.T / math.sqrt(32))
+    q_mean, k_mean = q.reshape(64, 2, 32).mean(axis=1), k.reshape(64, 2, 32).mean(axis=1)
+    means = np.repeat(softmax(q @ k_mean.T / math.sqrt(32)) / 2, 2, axis=1)
+    a = softmax(q_mean @ k_mean.T / math.sqrt(32))
+    z = a.T / (a.sum(axis=0).max() * a.sum(axis=1).max())
+    for _ in range(6):
+        z = z @ (13 * np.eye(64) - a @ z @ (15 * np.eye(64) - a @ z @ (7 * np.eye(64) - a @ z))) / 4
+    nystrom = softmax(q @ k_mean.T / math.sqrt(32)) @ z @ softmax(q_mean @ k.T / math.sqrt(32))
+    off = [f"{np.linalg.norm(x - weights) / np.linalg.norm(weights):.0%}" for x in (nystrom, means)]
+    worst, largest = low_rank_worst()
+    right = dict(zip(kept.models, kept.right, strict=True))
+    return {
+        "low-rank-n": "128",
+        "low-rank-narrow": rank(narrow, 0.01),
+        "low-rank-wide": rank(wide, 0.1),
+        "low-rank-random-left": f"{left_by(random, 32):.0%}",
+        "low-rank-random-quarter": f"{random[:32].sum() / random.sum():.0%}",
+        "low-rank-reduction": rank(spectrum(hard_q, hard_k), 0.01),
+        "low-rank-flat-share": f"{(1 + 127 / 100) / (1 + 511 / 100):.0%}",
+        "low-rank-flat-left": f"{left_by(flat, 128):.0%}",
+        "low-rank-long": "4,096",
+        "low-rank-tenth": text(round(5 * 12 * log(2) / 0.009)),
+        "low-rank-half": text(round(5 * 12 * log(2) / 0.125)),
+        "low-rank-probability": f"{1 - 2 / 8:.0%}",
+        "low-rank-worst-exact": f"{float(f'{worst:.2g}'):,.0f}",
+        "low-rank-largest-output": f"{largest:.1f}",
+        "low-rank-half-six": f"{root(lambda s: inverted(s) - 0.5, 1e-3, 1):.2g}",
+        "low-rank-five-percent": f"{inverted(1 / 20):.0%}",
+        "low-rank-one-percent": f"{inverted(1 / 100):.0%}",
+        "low-rank-trained-nystrom": off[0],
+        "low-rank-trained-means": off[1],
+        **{f"low-rank-right-{r}": f"{right[f'Linformer, r = {r}'][0]:.0%}" for r in (32, 64)},
+        **{f"low-rank-wrong-{r}": f"{right[f'Linformer, r = {r}'][2]:.0%}" for r in (32, 64)},
+        "low-rank-operations-linformer": text(2 * 256 + 1),
+        # 4n²d > 8ndr + 48r³ + 2r²d + 2r²d for d = r = 64, divided by 4d.
+        "low-rank-operations-nystrom": text(next(n for n in range(1, 999) if n * n > 128 * n + 13 * 64**2)),
+    }
+
+
+def low_rank_worst() -> tuple[float, float]:
+    """Largest error of Nyström with 2 and 4 landmarks and the exact inverse on 20 heads, and their largest output."""
+    errors, outputs = [], []
+    for q, k, v in np.random.default_rng(7).normal(size=(20, 3, 128, 32)):
+        o = softmax(q @ k.T / math.sqrt(32)) @ v
+        outputs.append(np.abs(o).max())
+        for r in (2, 4):
+            q_mean, k_mean = (x.reshape(r, 128 // r, 32).mean(axis=1) for x in (q, k))
+            f, a, b = (softmax(x @ y.T / math.sqrt(32)) for x, y in ((q, k_mean), (q_mean, k_mean), (q_mean, k)))
+            errors.append(np.abs(f @ np.linalg.pinv(a, 1e-5) @ b @ v - o).max())
+    return max(errors), max(outputs)
+
+
+def inverted(sigma: float) -> float:
+    """Share of a singular value's inverse after six turns of the third-order iteration."""
+    t = sigma**2
+    for _ in range(6):
+        t = t * (13 - t * (15 - t * (7 - t))) / 4
+    return t
+
+
 def root(f: Callable[[float], float], low: float, high: float) -> float:
     """Return where f changes its sign, by bisection."""
     for _ in range(100):
@@ -191,7 +302,28 @@ def lambert() -> float:
     return w
 
 
+def random_features(deviation: float) -> list[float]:
+    """Relative errors of 4,096 orthogonal positive features, over four draws, and of the mean of the values."""
+    q, k, v = np.random.default_rng(0).normal(size=(3, 256, 64))
+    q, k = (deviation**0.5 * 64**-0.25 * x for x in (q, k))
+    exact, squares = softmax(q @ k.T) @ v, []
+    for seed in range(4):
+        w = np.asarray(init_performer(key(seed), 64, 4096), np.float64)
+        a = np.exp(q @ w.T) @ np.exp(w @ k.T - (k**2).sum(axis=1) / 2)
+        squares.append((((a / a.sum(axis=1, keepdims=True)) @ v - exact) ** 2).sum())
+    size = (exact**2).sum()
+    return [sqrt(np.mean(squares) / size), sqrt(((v.mean(axis=0) - exact) ** 2).sum() / size)]
+
+
+def gadget_length() -> float:
+    """2|q||k| of the first orthogonal pair in the first formula of the chapter on random features."""
+    a, b = hardness.split_and_list(hardness.random_ksat(8, 24, 3, seed=0))
+    i, j = next((i, j) for i in range(len(a)) for j in range(len(b)) if not (a[i] & b[j]).any())
+    return 2 * hardness.temperature(len(b)).c * sqrt((1 + int(a[i].sum())) * int(b[j].sum()))
+
+
 peaks = largest_scores()
+small, unit = (random_features(deviation) for deviation in (0.125, 1.0))
 random_heads = taylor_random()
 satisfiable = random_formulas()
 order = taylor_order()
@@ -362,6 +494,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         # A layer at n = 1024, d = 64: four projections, each with two products backward; attention has 2, then 5.
         "flash-checkpoint-flash-flops": f"{(3 * 4 * 64 + 7 * 1024) / (4 * 64 + 2 * 1024):.1f}",
     },
+    "low-rank": low_rank(),
     "induction": {
         "induction-tokens": "128",
         # One guess in a period, over the positions that can be known: periods 8 to 32 of 64 tokens.
@@ -372,6 +505,17 @@ EXPECTED: dict[str, dict[str, str]] = {
         "induction-state-bits": text(64 * np.finfo(np.float32).bits),
         "induction-need-bits": text(int(32 * np.log2(128))),
         "induction-pairs-fit": text(64 * np.finfo(np.float32).bits // 7),
+    },
+    "linear": {
+        "linear-effective-softmax": linear_weights(True),
+        "linear-effective-elu": linear_weights(False),
+        "linear-backward": linear_backward(128),
+        "linear-larger-bf16": text(4 * 128 * 129 // (2 * 2 * 128) + 1),
+        "linear-larger-f32": text(64 * 65 // (2 * 64) + 1),
+        "linear-model-state": format_bytes(32 * 8 * 128 * 129 * 4),
+        "linear-model-cache": format_bytes(32 * 8 * 10**6 * 256 * 2),
+        "linear-recall-elu": linear_recall(8),
+        "linear-recall-few": text(64 // 8),
     },
     "taylor": {
         "taylor-odd-largest": f"{taylor_odd():.0f}",
@@ -389,5 +533,19 @@ EXPECTED: dict[str, dict[str, str]] = {
         "taylor-two-unit": f"{taylor_two(1.0):.0%}",
         "taylor-two-quarter": f"{taylor_two(0.25):.1%}",
         "taylor-based": text(1 + 16 + 16 + 120),
+    },
+    "random-features": {
+        "random-features-good": f"{small[0]:.0%}",
+        "random-features-good-mean": f"{small[1]:.0%}",
+        "random-features-unit-error": f"{unit[0]:.0%}",
+        "random-features-unit-mean": f"{unit[1]:.0%}",
+        "random-features-unit": format_count(100 * (math.exp(16) - 1)),
+        "random-features-two": format_count(math.floor(1 / (4 * norm.sf(sqrt(32) - 1.16)))),
+        "random-features-needle": f"{log(1000 - 1):.1f}",
+        "random-features-needle-count": format_count((1000.0 - 1) ** 4),
+        "random-features-state": format_bytes(4 * 256 * (64 + 2)),
+        "random-features-cache": text(math.ceil(256 * 66 / 128)),
+        "random-features-gadget": f"{float(f'{gadget_length():.1g}'):.0f}",
+        "random-features-gadget-few": format_count(float(f"{1 / (4 * norm.sf(sqrt(gadget_length()) - 1.16)):.1g}")),
     },
 }

@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ("tests/contract.py", {"mech": SimpleNamespace(name="attention")}, "contract: attention"),
         ("tests/contract.py", {}, "contract"),
-        ("tests/test_flash.py", {"mech": 1}, "other library tests"),
-        ("attnlib/clock.py", {}, "other library tests"),
+        ("tests/test_flash.py", {"mech": 1}, "library: flash"),
+        ("attnlib/clock.py", {}, "library: examples"),
         ("tests/book/test_browser.py", {}, "browser"),
         ("tests/book/test_notebooks.py", {}, "notebooks"),
-        ("tests/book/test_build.py", {}, "pages"),
+        ("tests/book/test_build.py", {}, "pages: build"),
     ],
 )
 def test_every_test_has_a_row(path: str, params: dict[str, object], row: str) -> None:
@@ -45,6 +45,20 @@ def test_rows_add_up_to_the_clock(tmp_path: Path) -> None:
     assert [re.findall(r"(\d+) %", line) for line in lines] == [["25"], ["60"], ["15"], []]
 
 
+def test_small_rows_are_one() -> None:
+    rows = {
+        "library: a": 600.0,
+        "library: b": 5.0,
+        "library: c": 4.0,
+        "pages: d": 1.0,
+        "browser": 2.0,
+        "contract": 388.0,
+    }
+    assert times.merged(rows) == {
+        "library: a": 600.0, "library: others": 9.0, "pages: others": 1.0, "browser": 2.0, "contract": 388.0,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("prefix", "name"), [("/a/.venv", ""), ("/a/.venv-oldest", "oldest")])
 def test_an_environment_has_the_name_that_make_gives_it(prefix: str, name: str) -> None:
     assert times.environment(prefix) == name
@@ -52,7 +66,7 @@ def test_an_environment_has_the_name_that_make_gives_it(prefix: str, name: str) 
 
 def test_a_run_prints_the_table_and_then_its_own_last_line(tmp_path: Path) -> None:
     """Two processes, one test of the contract and another, after a run in another environment."""
-    (tmp_path / "oldest.json").write_text(json.dumps({"contract": 40.0, "other library tests": 2.0}))
+    (tmp_path / "oldest.json").write_text(json.dumps({"contract": 40.0, "library: flash": 2.0}))
     chosen = [
         "-k",
         "(block_sizes and window) or sample_is_clean",
@@ -70,7 +84,7 @@ def test_a_run_prints_the_table_and_then_its_own_last_line(tmp_path: Path) -> No
     names = [re.split(r"  +", line)[0] for line in rows[1].splitlines()]
     assert names[0] == "library, oldest"
     assert "contract: window_attention" in names
-    assert "pages" in names
+    assert {"pages: lint_numbers", "pages: others"} & set(names)
     assert "42 s" in rows[1].splitlines()[0]
     assert names[-1] == "starting, collecting, waiting"
 
