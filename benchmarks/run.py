@@ -12,22 +12,26 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter, sleep
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import jax
 import numpy as np
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 ROOT = Path(__file__).parent.parent
 SLOW, FEW, PAUSE = 2.0, 3, 0.02
 
 Call = Callable[[], Any]
+Arrays = tuple[np.ndarray, ...]
 
 
 class Missing(Exception):
@@ -36,43 +40,55 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """One problem: the arrays (h, n, d) and what to compute of them."""
+    """What is computed: of which arrays, which pass, with which mask."""
 
     work: str
     mask: str
-    arrays: tuple[np.ndarray, ...]  # q, k, v and the gradient that arrives
-    order: int | None = None  # Taylor attention of that order; None: softmax
+    arrays: Arrays  # q, k, v (h, n, d), what else has a gradient, and the gradient that arrives
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, Any]:
         """The keyword arguments of our kernels."""
         window = {"window": 512} if "window" in self.mask else {}
-        return {"causal": "causal" in self.mask, **window}
+        return {"causal": "causal" in self.mask, **window, **self.extra}
 
-    @property
-    def flops(self) -> float:
-        """Of the visible pairs alone; the backward pass is 2.5 times the forward one.
 
-        Taylor attention has no pairs: its sums and their reading are counted, and not what chunks add.
-        """
-        h, n, d = self.arrays[0].shape
-        if self.order is not None:
-            from attnlib import cost
+def pair_flops(task: Task) -> float:
+    """Of the visible pairs alone; the backward pass is 2.5 times the forward one."""
+    *h, n, d = task.arrays[0].shape
+    past = np.arange(n)
+    window = task.options.get("window", n)
+    pairs = np.minimum(past + 1, window).sum()
+    if not task.options["causal"]:
+        pairs = pairs + np.minimum(past[::-1], window - 1).sum()
+    return float(4 * d * np.prod(h) * pairs) * (1 if task.work == "forward" else 3.5)
 
-            return float(
-                cost.taylor_attention(n, d, order=self.order, h=h, backward=self.work != "forward").matmul_flops
-            )
-        past = np.arange(n)
-        window = self.options.get("window", n)
-        pairs = np.minimum(past + 1, window).sum()
-        if not self.options["causal"]:
-            pairs = pairs + np.minimum(past[::-1], window - 1).sum()
-        return float(4 * d * h * pairs) * (1 if self.work == "forward" else 3.5)
+
+def model_flops(name: str, **sizes: Any) -> Callable[[Task], float]:
+    """Of a mechanism without pairs, as its cost model has them for no mask: not what chunks add to be causal."""
+
+    def flops(task: Task) -> float:
+        from attnlib import cost
+
+        h, n, d = task.arrays[0].shape
+        counted = getattr(cost, name)(n, d, h=h, backward=task.work != "forward", **sizes)
+        return float(counted.matmul_flops)
+
+    return flops
+
+
+def scan_flops(task: Task) -> float:
+    """Of our scan, which has no matrix product."""
+    from attnlib import cost
+
+    n, d = task.arrays[0].shape
+    return float(cost.selective_scan(n, d, backward=task.work != "forward").flops)
 
 
 @dataclass(frozen=True)
 class Program:
-    """A peer: `make(task)` returns a call, and what makes arrays (h, n, d) of its result."""
+    """A peer: `make(task)` returns a call, and what makes arrays as ours are of its result."""
 
     name: str
     make: Callable[[Task], tuple[Call, Callable[[Any], Iterable[Any]]]]
@@ -80,10 +96,11 @@ class Program:
     longest: tuple[int, int] = (16384, 16384)
     reason: str = ""  # why no longer lengths
     only: str = ""  # why no other masks
+    same: bool = True  # False: it computes something else, shown for its time
 
 
-def jax_program(fn: Callable[..., Any], axes: tuple[int, ...] = (0, 1, 2), place: Any = None) -> Any:
-    """Wrap fn(q, k, v, **options), whose arrays are those of the task with axes reordered and one batch axis."""
+def jax_program(fn: Callable[..., Any], axes: tuple[int, ...] = (0, 1, 2)) -> Any:
+    """Wrap fn(q, k, v, …, **options), whose arrays are those of the task, or with axes reordered and a batch axis."""
 
     def make(task: Task) -> tuple[Call, Callable[[Any], Iterable[Any]]]:
         from attnlib import count
@@ -92,19 +109,26 @@ def jax_program(fn: Callable[..., Any], axes: tuple[int, ...] = (0, 1, 2), place
             return fn(*args, **task.options)
 
         ours = axes == (0, 1, 2)
-        q, k, v, do = (x if ours else np.ascontiguousarray(x.transpose(axes))[None] for x in task.arrays)
-        args = (q, k, v) if task.work == "forward" else (do, q, k, v)
-        program = jax.jit(forward if task.work == "forward" else count.with_backward(forward))
-        out = program(*args)  # compiles; the arguments go to where the result lies, once
-        where = jax.tree.leaves(out)[0].sharding
-        there = tuple(jax.device_put(x, where) for x in args)
-        jax.block_until_ready(program(*there))  # compiles once more if they lie elsewhere than before
-        back = np.argsort(axes)
+        *inputs, do = task.arrays if ours else (lay(x, axes) for x in task.arrays)
+        args = tuple(inputs if task.work == "forward" else (do, *inputs))
+        fun = forward if task.work == "forward" else count.with_backward(forward)
+        program = jax.jit(fun).lower(*args).compile()
+        there = jax.device_put(args, program.input_shardings[0])  # to where it reads them, once
         return lambda: jax.block_until_ready(program(*there)), lambda out: [
-            np.asarray(x) if ours else np.asarray(x)[0].transpose(back) for x in jax.tree.leaves(out)
+            np.asarray(x) if ours else unlay(np.asarray(x), axes) for x in jax.tree.leaves(out)
         ]
 
     return make
+
+
+def lay(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Reorder the axes of (h, n, d) and put a batch axis first; leave a matrix alone."""
+    return np.ascontiguousarray(x.transpose(axes))[None] if x.ndim == 3 else x
+
+
+def unlay(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Undo `lay`."""
+    return x[0].transpose(np.argsort(axes)) if x.ndim == 4 else x
 
 
 def spread_jax_nn(q: Any, k: Any, v: Any, causal: bool = False) -> Any:
@@ -113,26 +137,26 @@ def spread_jax_nn(q: Any, k: Any, v: Any, causal: bool = False) -> Any:
     return jax.nn.dot_product_attention(q, k, v, is_causal=causal).swapaxes(-3, -2)
 
 
-def torch_program(fn: Callable[..., Any]) -> Any:
-    """Wrap fn(torch, task), which returns a function of tensors (1, h, n, d), all cores."""
+def torch_program(fn: Callable[..., Any], axes: tuple[int, ...] = (0, 1, 2)) -> Any:
+    """Wrap fn(torch, task), which returns a function of tensors (1, h, n, d), or with axes reordered; all cores."""
 
     def make(task: Task) -> Any:
         torch = need("torch")
         torch.set_num_threads(CORES)
         attend = fn(torch, task)
-        q, k, v, do = (torch.tensor(x)[None] for x in task.arrays)
+        *inputs, do = (torch.tensor(lay(x, axes)) for x in task.arrays)
 
         def forward() -> Any:
             with torch.no_grad():
-                return (attend(q, k, v),)
+                return (attend(*inputs),)
 
         def both() -> Any:
-            args = [x.detach().requires_grad_() for x in (q, k, v)]
+            args = [x.detach().requires_grad_() for x in inputs]
             out = attend(*args)
             out.backward(do)
             return out.detach(), *(x.grad for x in args)
 
-        return (forward if task.work == "forward" else both), lambda out: [x[0].numpy() for x in out]
+        return (forward if task.work == "forward" else both), lambda out: [unlay(x.numpy(), axes) for x in out]
 
     return make
 
@@ -157,6 +181,70 @@ def taylor_layer(torch: Any, task: Task) -> Any:
     return lambda q, k, v: layer(q, context=(k, v))
 
 
+def fla_linear(torch: Any, task: Task) -> Any:
+    """Chunks of flash-linear-attention, in plain torch: causal; the feature map is ours to apply."""
+    chunks, elu = need("fla.ops.linear_attn.naive").naive_chunk_linear_attn, torch.nn.functional.elu
+    return lambda q, k, v: chunks(elu(q) + 1, elu(k) + 1, v, normalize=True)
+
+
+def fla_gated(module: str, name: str) -> Any:
+    """A reference of flash-linear-attention for gates, in plain torch; it scales queries by 1/√d."""
+
+    def make(torch: Any, task: Task) -> Any:
+        fn = getattr(need(module), name)
+        return lambda q, k, v, g: fn(q, k, v, g if g.shape[-1] > 1 else g[..., 0])[0]
+
+    return make
+
+
+def performer_linear(torch: Any, task: Task) -> Any:
+    """The linear attention of performer-pytorch without a mask, given features."""
+    linear, elu = need("performer_pytorch.performer_pytorch").linear_attention, torch.nn.functional.elu
+    return lambda q, k, v: linear(elu(q) + 1, elu(k) + 1, v)
+
+
+def performer_layer(torch: Any, task: Task) -> Any:
+    """The attention of performer-pytorch with our directions. It adds 1e-4 to each feature, ours nothing."""
+    directions = torch.tensor(task.options["projection"])
+    layer = need("performer_pytorch").FastAttention(directions.shape[1], len(directions))
+    layer.projection_matrix = directions
+    return layer
+
+
+def linformer_layer(torch: Any, task: Task) -> Any:
+    """The layer of linformer with our e and f and no other projections: what heads are merged into is handed out."""
+    (h, n, d), rank = task.arrays[0].shape, len(task.arrays[3])
+    layer = need("linformer").LinformerSelfAttention(h * d, n, k=rank, heads=h)
+
+    def attend(q: Any, k: Any, v: Any, e: Any, f: Any) -> Any:
+        q, k, v = (x.flatten(2) for x in (q, k, v))
+        given = {"to_q": lambda _: q, "to_k": lambda _: k, "to_v": lambda _: v, "to_out": lambda o: o}
+        vars(layer).update(**given, proj_k=e.T, proj_v=f.T)
+        return layer(q).unflatten(2, (h, d))
+
+    return attend
+
+
+def nystrom_layer(torch: Any, task: Task) -> Any:
+    """The layer of nystrom-attention without its projections and its convolution; six turns, as ours."""
+    (h, _, d), landmarks = task.arrays[0].shape, task.options["landmarks"]
+    package = need("nystrom_attention")
+    layer = package.NystromAttention(h * d, dim_head=d, heads=h, num_landmarks=landmarks, residual=False)
+
+    def attend(*qkv: Any) -> Any:
+        three = SimpleNamespace(chunk=lambda *_, **__: [x.flatten(2) for x in qkv])
+        vars(layer).update(to_qkv=lambda _: three, to_out=lambda o: o)
+        return layer(qkv[0].flatten(2)).unflatten(2, (h, d))
+
+    return attend
+
+
+def mambapy_scan(torch: Any, task: Task) -> Any:
+    """The parallel scan of mambapy's block."""
+    scan = need("mambapy.mamba").MambaBlock.selective_scan
+    return lambda u, delta, a, b, c, skip: scan(None, u[None], delta[None], a, b[None], c[None], skip)[0]
+
+
 def tokamax_chunked(task: Task) -> Any:
     """tokamax.dot_product_attention with its chunked XLA implementation."""
     tokamax = need("tokamax")
@@ -178,6 +266,29 @@ def ours(name: str, one: bool = False) -> Any:
         return jax_program(fn if one else attnlib.spread(fn))(task)
 
     return make
+
+
+def ours_by_channels(name: str) -> Any:
+    """A scan of attnlib: it has no heads, so every core gets a share of the channels."""
+
+    def make(task: Task) -> Any:
+        import attnlib
+
+        mesh = jax.make_mesh((jax.device_count(),), ("x",), axis_types=(AxisType.Auto,))
+        x, each, shared = P(None, "x"), P("x"), P()
+        specs = {"in_specs": (x, x, each, shared, shared, each), "out_specs": x}
+        fn = jax.shard_map(getattr(attnlib, name), mesh=mesh, **specs, check_vma=False)
+        return jax_program(lambda *arrays, causal: fn(*arrays))(task)
+
+    return make
+
+
+def softmax(task: Task) -> Any:
+    """Our softmax attention on the q, k and v of another mechanism, or on 8 heads made of the channels of a scan."""
+    arrays = (*task.arrays[:3], task.arrays[-1])
+    if task.arrays[0].ndim == 2:
+        arrays = (task.arrays[0].reshape(len(task.arrays[0]), 8, -1).swapaxes(0, 1),) * 4
+    return ours("flash_attention")(replace(task, arrays=arrays, extra={}))
 
 
 def spread_peer(fn: Callable[..., Any]) -> Any:
@@ -240,41 +351,208 @@ LINEAR = (
 )
 
 
+# --- what they get: arrays with a gradient, and further options of our kernel ---------------------------------------
+
+
+def normal(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+    """Queries, keys and values."""
+    return tuple(rng.normal(size=(h, n, d)) for _ in range(3)), {}
+
+
+def with_directions(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+    """Queries and keys so short that the 1e-4 that performer-pytorch adds to features is little; 256 directions."""
+    (q, k, v), _ = normal(rng, h, n, d)
+    return (q / 4, k / 4, v), {"projection": rng.normal(size=(256, d)).astype(np.float32)}
+
+
+def with_projections(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+    """Projections along the length, to rank 256, the same for all heads."""
+    qkv, _ = normal(rng, h, n, d)
+    return (*qkv, *(rng.normal(size=(256, n)) / np.sqrt(n) for _ in range(2))), {}
+
+
+def in_segments(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+    """Queries and keys that are alike within each of 64 segments: six turns find the inverse, wherever they begin."""
+    (q, k, v), _ = normal(rng, h, n, d)
+    middle = rng.normal(size=(h, 64, d))[:, np.arange(n) * 64 // n]
+    return (middle + q / 4, middle + k / 4, v), {"landmarks": 64, "pinv": "iterative"}
+
+
+def with_decay(channels: bool) -> Any:
+    """Log-decays between −0.1 and 0: one for each key, or one for each of its channels."""
+
+    def draw(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+        qkv, _ = normal(rng, h, n, d)
+        return (*qkv, -0.1 * rng.random((h, n, d if channels else 1))), {"scale": d**-0.5}
+
+    return draw
+
+
+def to_scan(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+    """As many channels as heads have numbers, and 16 states: inputs, steps, rates, writing, reading, skips."""
+    u, delta = rng.normal(size=(n, h * d)), rng.uniform(0.001, 0.1, (n, h * d))
+    rates = np.broadcast_to(-np.arange(1.0, 17.0), (h * d, 16))
+    return (u, delta, rates, rng.normal(size=(n, 16)), rng.normal(size=(n, 16)), rng.normal(size=h * d)), {}
+
+
 @dataclass(frozen=True)
-class Suite:
-    """Programs that compute the same, ours first, and the problem that they get."""
+class Problem:
+    """Programs that compute the same, ours first, and what they get."""
 
     programs: tuple[Program, ...]
-    d: int
+    name: str = ""  # what tells it from the others of its suite
+    d: int = 64
+    h: int = 8
+    masks: tuple[str, ...] = ("full", "causal")
+    own: tuple[str, ...] = ()  # further masks, for ours alone at the longest length
+    draw: Callable[..., tuple[Arrays, dict[str, Any]]] = normal
+    flops: Callable[[Task], float] = pair_flops
+    close: float = 1e-3  # how far results may differ, over the largest number in them
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Problems that are measured together."""
+
+    problems: tuple[Problem, ...]
     lengths: tuple[int, ...]
     peers: tuple[str, ...]  # packages whose versions matter
-    order: int | None = None
-    h: int = 8
+    detail: str = ""
 
     @property
     def about(self) -> str:
         """One line for captions."""
-        order = "" if self.order is None else f"order {self.order}, "
-        return f"{order}h = {self.h} heads, d = {self.d}, float32, {CORES} cores"
+        first = self.problems[0]
+        return f"{self.detail}h = {first.h} heads, d = {first.d}, float32, {CORES} cores"
 
+
+SOFTMAX = Program("flash_attention", softmax, same=False)
+N_D = (1, 0, 2)  # positions, then heads
+VARIANTS = (
+    Problem(
+        (
+            Program("linear_attention", ours("linear_attention")),
+            Program("fla naive chunks", torch_program(fla_linear, N_D), ("causal",), only="it is causal"),
+            Program(
+                "performer-pytorch linear_attention",
+                torch_program(performer_linear),
+                ("full",),
+                only="its causal form needs a package that compiles C++",
+            ),
+            SOFTMAX,
+        ),
+        "linear_attention, elu + 1",
+        flops=model_flops("linear_attention"),
+    ),
+    Problem(
+        (
+            Program("performer_attention", ours("performer_attention")),
+            Program("performer-pytorch", torch_program(performer_layer)),
+            SOFTMAX,
+        ),
+        "performer_attention, 256 features",
+        masks=("full",),
+        draw=with_directions,
+        flops=model_flops("performer_attention", features=256),
+        close=0.02,
+    ),
+    Problem(
+        (
+            Program("linformer_attention", ours("linformer_attention")),
+            Program("linformer", torch_program(linformer_layer, N_D)),
+            SOFTMAX,
+        ),
+        "linformer_attention, rank 256",
+        masks=("full",),
+        draw=with_projections,
+        flops=model_flops("linformer_attention", rank=256),
+    ),
+    Problem(
+        (
+            Program("nystrom_attention", ours("nystrom_attention")),
+            Program("nystrom-attention", torch_program(nystrom_layer, N_D)),
+            SOFTMAX,
+        ),
+        "nystrom_attention, 64 landmarks",
+        masks=("full",),
+        draw=in_segments,
+        flops=model_flops("nystrom_attention", landmarks=64, pinv="iterative"),
+    ),
+    Problem(
+        (
+            Program("gated_linear_attention", ours("gated_linear_attention")),
+            Program(
+                "fla naive chunks",
+                torch_program(fla_gated("fla.ops.simple_gla.naive", "naive_chunk_simple_gla"), N_D),
+            ),
+            SOFTMAX,
+        ),
+        "gated_linear_attention, a decay for each key",
+        masks=("causal",),
+        draw=with_decay(channels=False),
+        flops=model_flops("gated_linear_attention"),
+    ),
+    Problem(
+        (
+            Program("gated_linear_attention", ours("gated_linear_attention")),
+            Program(
+                "fla naive, token by token",
+                torch_program(fla_gated("fla.ops.gla.naive", "naive_recurrent_gla"), N_D),
+                longest=(16384, 4096),
+                reason="its backward pass copies all outputs for each token",
+            ),
+            SOFTMAX,
+        ),
+        "gated_linear_attention, a decay for each channel",
+        masks=("causal",),
+        draw=with_decay(channels=True),
+        flops=model_flops("gated_linear_attention"),
+    ),
+    Problem(
+        (
+            Program("selective_scan", ours_by_channels("selective_scan")),
+            Program("mambapy", torch_program(mambapy_scan)),
+            SOFTMAX,
+        ),
+        "selective_scan, 512 channels, 16 states",
+        masks=("causal",),
+        draw=to_scan,
+        flops=scan_flops,
+    ),
+)
 
 SUITES = {
-    "exact": Suite(EXACT, 64, (4096, 8192, 16384), ("torch", "tokamax")),
-    "linear": Suite(LINEAR, 16, (4096, 16384), ("torch", "fla-core", "taylor-series-linear-attention"), order=2),
+    "exact": Suite(
+        (Problem(EXACT, own=("window 512", "causal window 512")),), (4096, 8192, 16384), ("torch", "tokamax")
+    ),
+    "linear": Suite(
+        (Problem(LINEAR, d=16, flops=model_flops("taylor_attention", order=2)),),
+        (4096, 16384),
+        ("torch", "fla-core", "taylor-series-linear-attention"),
+        "order 2, ",
+    ),
+    "variants": Suite(
+        VARIANTS,
+        (4096, 16384),
+        ("torch", "fla-core", "performer-pytorch", "linformer", "nystrom-attention", "mambapy"),
+    ),
 }
 
 
-def groups(suite: Suite, lengths: Iterable[int]) -> Iterable[tuple[str, str, int, list[tuple[Program, str]]]]:
-    """Name the groups, one each pass, mask and length: all programs, and ours with other masks to compare with."""
-    for work in ("forward", "forward and backward"):
-        for mask in ("full", "causal"):
-            for n in lengths:
-                first, chosen = suite.programs[0], [(p, mask) for p in suite.programs]
-                if mask == "causal":
-                    chosen.append((first, "full"))
-                elif work == "forward" and n >= 16384 and suite.order is None:
-                    chosen += [(first, "window 512"), (first, "causal window 512")]
-                yield work, mask, n, chosen
+def groups(
+    suite: Suite, lengths: Iterable[int]
+) -> Iterable[tuple[Problem, str, str, int, list[tuple[Program, str]]]]:
+    """Name the groups, one each problem, pass, mask and length: all programs, and ours with other masks."""
+    for problem in suite.problems:
+        for work in ("forward", "forward and backward"):
+            for mask in problem.masks:
+                for n in lengths:
+                    first, chosen = problem.programs[0], [(p, mask) for p in problem.programs]
+                    if mask == "causal" and "full" in problem.masks:
+                        chosen.append((first, "full"))
+                    elif work == "forward" and n >= 16384:
+                        chosen += [(first, other) for other in problem.own]
+                    yield problem, work, mask, n, chosen
 
 
 def matmul_programs(size: int) -> dict[str, tuple[Call, float]]:
@@ -294,26 +572,18 @@ def matmul_programs(size: int) -> dict[str, tuple[Call, float]]:
 
 
 def measure(
-    work: str,
-    mask: str,
-    n: int,
-    chosen: list[tuple[Program, str]],
-    *,
-    h: int,
-    d: int,
-    rounds: int,
-    size: int,
-    order: int | None = None,
+    problem: Problem, work: str, mask: str, n: int, chosen: list[tuple[Program, str]], *, rounds: int, size: int
 ) -> dict[str, Any]:
     """Time one group. What is missing or too long is skipped with its reason; a wrong result ends the run."""
     rng = np.random.default_rng(n)
-    arrays = tuple(rng.normal(size=(h, n, d)).astype(np.float32) for _ in range(4))
+    inputs, extra = problem.draw(rng, problem.h, n, problem.d)
+    arrays = tuple(x.astype(np.float32) for x in (*inputs, rng.normal(size=inputs[0].shape)))
     calls: dict[str, Call] = {}
     flops: dict[str, float] = {}
     skipped: dict[str, str] = {}
     read: dict[str, Callable[[Any], Iterable[Any]]] = {}
     for program, its_mask in chosen:
-        task, name = Task(work, its_mask, arrays, order), f"{program.name}, {its_mask}"
+        task, name = Task(work, its_mask, arrays, extra), f"{program.name}, {its_mask}"
         if its_mask == mask and mask not in program.masks:
             skipped[name] = program.only
             continue
@@ -321,11 +591,13 @@ def measure(
             skipped[name] = program.reason
             continue
         try:
-            calls[name], read[name] = program.make(task)
+            calls[name], reader = program.make(task)
         except Missing as missing:
             skipped[name] = str(missing)
             continue
-        flops[name] = task.flops
+        flops[name] = (problem.flops if program.same else pair_flops)(task)
+        if program.same:
+            read[name] = reader
     for name, (call, product_flops) in matmul_programs(size).items():
         calls[name], flops[name] = call, product_flops
     expected: dict[str, list[np.ndarray]] = {}
@@ -334,11 +606,12 @@ def measure(
         if name in read:
             results = [np.asarray(x) for x in read[name](out)]
             for a, b in zip(results, expected.setdefault(name.rpartition(", ")[2], results), strict=True):
-                if not np.allclose(a, b, rtol=1e-3, atol=1e-4):
+                if not abs(a - b).max() <= problem.close * abs(b).max():  # a NaN is not close, either
                     raise SystemExit(f"benchmarks/run.py: {name}: differs from ours by {abs(a - b).max():.1e}")
 
     seconds = interleave(calls, rounds, check)
-    return {"work": work, "mask": mask, "n": n, "seconds": seconds, "flops": flops, "skipped": skipped}
+    named = {"problem": problem.name} if problem.name else {}
+    return {**named, "work": work, "mask": mask, "n": n, "seconds": seconds, "flops": flops, "skipped": skipped}
 
 
 def interleave(
@@ -401,6 +674,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("suite", nargs="?", default="exact", choices=sorted(SUITES))
     parser.add_argument("--quick", action="store_true", help="small sizes, written to _build/benchmarks/")
     parser.add_argument("--n", type=int, nargs="+", help="lengths, instead of the suite's")
+    parser.add_argument("--problem", default="", help="only those with this in their names")
     parser.add_argument("--work", choices=("forward", "forward and backward"), help="only this pass")
     parser.add_argument("--mask", choices=("full", "causal"), help="only this mask")
     parser.add_argument("--rounds", type=int, default=7, help="at least 3")
@@ -415,6 +689,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
     folder = ROOT / ("_build/benchmarks" if options.quick else "attnlib/book/data")
     options.out = options.out or folder / results.file_name(options.suite, options.machine or clock.machine())
+    names = [p.name for p in SUITES[options.suite].problems]
+    if not any(options.problem in name for name in names):
+        parser.error(f"--problem: expected a part of one of {names}, got {options.problem!r}")
     if options.rounds < 3:
         parser.error(f"--rounds: expected at least 3, got {options.rounds}")
     if min(options.n) < 1:
@@ -450,7 +727,12 @@ def main(argv: list[str] | None = None) -> None:
         "machine": clock.machine(),
         "versions": versions(suite.peers),
     }
-    done: dict[tuple[str, str, int], dict[str, Any]] = {}
+    order = [p.name for p in suite.problems]
+    done: dict[tuple[int, str, bool, int], dict[str, Any]] = {}
+
+    def keep(group: dict[str, Any]) -> None:
+        done[order.index(group.get("problem", "")), group["work"], group["mask"] != "full", group["n"]] = group
+
     if options.out.exists():
         old = json.loads(options.out.read_text(encoding="utf-8"))
         if results.described(old["machine"]) != results.described(head["machine"]):
@@ -459,35 +741,34 @@ def main(argv: list[str] | None = None) -> None:
                 "give this one a file of its own with --machine"
             )
         if {key: old.get(key) for key in head} == head:
-            done = {(g["work"], g["mask"], g["n"]): g for g in old["groups"]}
+            for group in old["groups"]:
+                keep(group)
         else:
             print("the file is of other versions: it is replaced", file=sys.stderr)
-    for work, mask, n, chosen in groups(suite, options.n):
-        if options.work in (None, work) and options.mask in (None, mask):
-            print(f"{work}, {mask}, n = {n} …", file=sys.stderr, flush=True)
+    for problem, work, mask, n, chosen in groups(suite, options.n):
+        if options.problem in problem.name and options.work in (None, work) and options.mask in (None, mask):
+            print(", ".join(filter(None, (problem.name, work, mask, f"n = {n} …"))), file=sys.stderr, flush=True)
             size = 512 if options.quick else 4096
-            done[work, mask, n] = measure(
-                work, mask, n, chosen, h=suite.h, d=suite.d, rounds=options.rounds, size=size, order=suite.order
-            )
-            ordered = [done[key] for key in sorted(done, key=lambda key: (key[0], key[1] != "full", key[2]))]
+            keep(measure(problem, work, mask, n, chosen, rounds=options.rounds, size=size))
             date = datetime.now(UTC).date().isoformat()
-            write(
-                options.out,
-                json.dumps({**head, "date": date, "groups": ordered}, indent=1, ensure_ascii=False) + "\n",
-            )
+            content = {**head, "date": date, "groups": [done[key] for key in sorted(done)]}
+            write(options.out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     found = results.read(options.out)
     for table in (results.table(found), results.own(found)):
         print(table, end="\n\n")
     for group in found.groups:
         for program, reason in group.skipped.items():
-            print(f"not run: {group.work}, n = {group.n}, {program}: {reason}")
+            print(f"not run: {group.problem} {group.work}, n = {group.n}, {program}: {reason}".replace(":  ", ": "))
     for group in disturbed(found.groups):
-        print(f"the machine was not quiet, run again: {group.work}, {group.mask}, n = {group.n}")
+        print(f"the machine was not quiet, run again: {group.problem} {group.work}, {group.mask}, n = {group.n}")
+    print(f"wrote {options.out.name}")
+    if len(suite.problems) > 1:
+        return  # a figure compares programs of one problem
     picture = ROOT / "_build" / "benchmarks" / f"{options.out.stem}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     results.figure(found).savefig(picture.with_name(picture.name + ".new"), format="png")
     picture.with_name(picture.name + ".new").replace(picture)
-    print(f"wrote {options.out.name} and {picture.name}")
+    print(f"wrote {picture.name}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,17 @@ def load_program(name):
 
 
 run, table = load_program("run"), load_program("table")
+
+
+def measured(problem, work, mask, n, chosen=None):
+    """Measure one group at a size that takes no time."""
+    chosen = chosen or [(program, mask) for program in problem.programs]
+    return run.measure(replace(problem, h=2, d=4), work, mask, n, chosen, rounds=3, size=16)
+
+
+def read(suite, *groups):
+    """Read groups as they come from a file."""
+    return results.parse({**vars(EXAMPLE), "suite": suite, "groups": json.loads(json.dumps(groups))})
 
 
 EXAMPLE = Results(
@@ -101,29 +113,26 @@ def test_flops_are_those_of_the_visible_pairs(mask):
     n = 700
     arrays = (np.zeros((2, n, 3), np.float32),) * 4
     task = run.Task("forward", mask, arrays)
+    flops = run.pair_flops(task)
     past = np.arange(n)[:, None] - np.arange(n)[None, :]
     visible = (past >= 0 if "causal" in mask else past > -n) & (abs(past) < (512 if "window" in mask else n))
-    assert task.flops == 4 * 3 * 2 * visible.sum()
-    both = run.Task("forward and backward", mask, arrays)
-    assert both.flops == 3.5 * task.flops
+    assert flops == 4 * 3 * 2 * visible.sum()
+    both = run.pair_flops(replace(task, work="forward and backward"))
+    assert both == 3.5 * flops
     if mask == "full":
-        assert both.flops == cost.flash_attention(n, 3, h=2, block_q=n, block_k=n, backward=True).matmul_flops
+        assert both == cost.flash_attention(n, 3, h=2, block_q=n, block_k=n, backward=True).matmul_flops
 
 
 @pytest.mark.parametrize("work", ["forward", "forward and backward"])
 @pytest.mark.parametrize("mask", ["full", "causal"])
 def test_every_program_runs_or_says_why_not(work, mask):
     """At n = 48 and without the peers, which are reported as missing; the others' results agree with ours."""
-    measured = dict.fromkeys(
-        [("flash_attention", mask), ("attention as written", mask), ("jax.nn", mask), ("jax.nn, spread", mask)]
-    )
-    chosen = next(c for w, m, _, c in run.groups(run.SUITES["exact"], [48]) if (w, m) == (work, mask))
-    data = run.measure(work, mask, 48, chosen, h=2, d=4, rounds=3, size=16)
-    found = Results(
-        "exact", "about", "date", "machine", {}, results.parse({**vars(EXAMPLE), "groups": [data]}).groups
-    )
+    ours = ("flash_attention", "attention as written", "jax.nn", "jax.nn, spread")
+    (problem,) = run.SUITES["exact"].problems
+    chosen = next(c for _, w, m, _, c in run.groups(run.SUITES["exact"], [48]) if (w, m) == (work, mask))
+    found = read("exact", measured(problem, work, mask, 48, chosen))
     (group,) = found.groups
-    assert {f"{name}, {m}" for name, m in measured} <= set(group.seconds)
+    assert {f"{name}, {mask}" for name in ours} <= set(group.seconds)
     assert all(len(s) == 3 and min(s) > 0 for s in group.seconds.values())
     assert set(group.seconds) <= set(group.flops)
     for peer in ("torch", "tokamax"):
@@ -131,39 +140,78 @@ def test_every_program_runs_or_says_why_not(work, mask):
             (reason,) = {r for name, r in group.skipped.items() if name.startswith(peer)}
             assert reason == f"{peer} cannot be imported: ModuleNotFoundError"
     assert repr(results.table(found)).count("\n") == 4
-    json.dumps(data)
 
 
 @pytest.mark.parametrize("work", ["forward", "forward and backward"])
 @pytest.mark.parametrize("mask", ["full", "causal"])
 def test_the_suite_of_linear_attention(work, mask):
     """The same for Taylor attention; peers that know one mask are not run with the other."""
-    suite = run.SUITES["linear"]
-    chosen = next(c for w, m, _, c in run.groups(suite, [512]) if (w, m) == (work, mask))
-    data = run.measure(work, mask, 512, chosen, h=2, d=4, rounds=3, size=16, order=2)
+    (problem,) = run.SUITES["linear"].problems
+    data = measured(problem, work, mask, 512)
     assert {f"taylor_attention, {mask}", f"taylor_attention on one device, {mask}"} <= set(data["seconds"])
     flops = cost.taylor_attention(512, 4, h=2, backward=work != "forward").matmul_flops
     assert data["flops"][f"taylor_attention, {mask}"] == flops
-    others = [p for p in suite.programs if mask not in p.masks]
+    others = [p for p in problem.programs if mask not in p.masks]
     assert others
     assert all(data["skipped"][f"{p.name}, {mask}"] == p.only for p in others)
     if importlib.util.find_spec("torch") is None:
-        (reason,) = {data["skipped"][f"{p.name}, {mask}"] for p in suite.programs[1:-1] if mask in p.masks}
+        (reason,) = {data["skipped"][f"{p.name}, {mask}"] for p in problem.programs[1:-1] if mask in p.masks}
         assert reason == "torch cannot be imported: ModuleNotFoundError"
+
+
+@pytest.mark.parametrize("problem", run.VARIANTS, ids=lambda problem: problem.name)
+def test_the_suite_of_variants(problem):
+    """Each beside its peers, which are missing here, and softmax attention, whose results are others."""
+    groups = [measured(problem, work, problem.masks[-1], 128) for work in ("forward", "forward and backward")]
+    found = read("variants", *groups)
+    assert {group.problem for group in found.groups} == {problem.name}
+    ours, softmax = problem.programs[0].name, problem.programs[-1].name
+    assert problem.name.startswith(ours)
+    assert softmax == results.BESIDE
+    peers = [p.name for p in problem.programs[1:-1]]
+    for group in found.groups:
+        assert [p for p in group.seconds if group.mask in p][:1] == [f"{ours}, {group.mask}"]
+        assert f"{softmax}, {group.mask}" in group.seconds
+        assert group.flops[f"{ours}, {group.mask}"] > 0
+        assert {f"{p}, {group.mask}" for p in peers} <= {*group.seconds, *group.skipped}
+    shown = results.table(found)
+    assert [row[4] for row in shown.rows] == 2 * peers
+    assert {row[0] for row in shown.rows} == {problem.name}
+    if importlib.util.find_spec("torch") is None:
+        assert {row[5] for row in shown.rows} == {None}
+
+
+def test_each_problem_has_a_row_for_each_peer():
+    group = Group(
+        "forward",
+        "causal",
+        8,
+        {"mine, causal": (1.0, 2.0), "theirs, causal": (3.0, 6.0), "flash_attention, causal": (0.5, 1.0)},
+        {},
+        {"other, causal": "why"},
+        "first",
+    )
+    about = ("first", "forward, causal", 8, "1.50 s (1.25–1.75)")
+    assert results.table(replace(EXAMPLE, groups=(group,))).rows == (
+        (*about, "theirs", "3.00× (3.00–3.00)", "0.500× (0.500–0.500)"),
+        (*about, "other", None, "0.500× (0.500–0.500)"),
+    )
 
 
 def test_too_long_for_a_program_is_said():
     short = run.Program("flash_attention", run.ours("flash_attention"), longest=(8, 8), reason="why")
-    data = run.measure("forward", "full", 9, [(short, "full")], h=2, d=4, rounds=3, size=16)
+    data = measured(run.Problem((short,)), "forward", "full", 9)
     assert data["skipped"] == {"flash_attention, full": "why"}
     assert set(data["seconds"]) <= {"matrix product, torch", "matrix product, XLA"}
 
 
-def test_a_wrong_result_ends_the_run():
-    wrong = run.Program("wrong", run.spread_peer(lambda q, k, v, causal: 1.01 * attention(q, k, v)))
-    chosen = [(run.EXACT[0], "full"), (wrong, "full")]
+@pytest.mark.parametrize("wrong", [lambda o: 1.01 * o, lambda o: o.at[0, 0, 0].set(float("nan"))])
+def test_a_wrong_result_ends_the_run(wrong):
+    peer = run.Program("wrong", run.spread_peer(lambda q, k, v, causal: wrong(attention(q, k, v))))
     with pytest.raises(SystemExit, match="wrong, full: differs from ours by"):
-        run.measure("forward", "full", 9, chosen, h=2, d=4, rounds=3, size=16)
+        measured(run.Problem((run.EXACT[0], peer)), "forward", "full", 9)
+    beside = replace(peer, same=False)  # it is not ours to compute
+    assert "wrong, full" in measured(run.Problem((run.EXACT[0], beside)), "forward", "full", 9)["seconds"]
 
 
 def test_programs_run_in_turn_and_slow_ones_leave():
@@ -206,7 +254,16 @@ def test_bad_arguments_of_the_table_end_with_one_clear_line(argv, capsys):
 
 @pytest.mark.parametrize(
     "argv",
-    [["nosuch"], ["--rounds", "2"], ["--n", "0"], ["--n", "x"], ["--out", "x.txt"], ["--out", "."], ["--work", "x"]],
+    [
+        ["nosuch"],
+        ["--rounds", "2"],
+        ["--n", "0"],
+        ["--n", "x"],
+        ["--out", "x.txt"],
+        ["--out", "."],
+        ["--work", "x"],
+        ["variants", "--problem", "x"],
+    ],
 )
 def test_bad_arguments_end_with_one_clear_line(argv, capsys):
     with pytest.raises(SystemExit) as end:
@@ -228,18 +285,19 @@ def test_writing_keeps_what_was_there_until_it_is_whole(tmp_path):
 def test_what_is_published():
     """Every suite has its results; they are complete, and name no host, no path and no person."""
     for suite, asked in run.SUITES.items():
-        for path in (ROOT / "attnlib" / "book" / "data").glob(f"{suite}-*.json"):
+        paths = list((ROOT / "attnlib" / "book" / "data").glob(f"{suite}-*.json"))
+        for path in paths:
             assert not any(s in path.read_text() for s in ("/", "\\", "http"))
-        for found in results.load(suite):
+        for found in results.load(suite) if paths or suite != "variants" else ():
             assert found.suite == suite
             assert {"jax", "torch"} <= set(found.versions)
-            wanted = {(w, m, n) for w, m, n, _ in run.groups(asked, asked.lengths)}
-            there = {(g.work, g.mask, g.n) for g in found.groups}
-            assert (
-                there == wanted if suite == "exact" else there == {group for group in wanted if group[0] == "forward"}
-            )
+            wanted = {(p.name, w, m, n) for p, w, m, n, _ in run.groups(asked, asked.lengths)}
+            there = {(g.problem, g.work, g.mask, g.n) for g in found.groups}
+            assert there == {group for group in wanted if suite != "linear" or group[1] == "forward"}
+            ours = {p.name: p.programs[0].name for p in asked.problems}
             for g in found.groups:
-                assert f"{asked.programs[0].name}, {g.mask}" in g.seconds
+                assert g.ours == ours[g.problem]
+                assert f"{g.ours}, {g.mask}" in g.seconds
                 assert all(len(s) >= 3 for s in g.seconds.values())
             assert not run.disturbed(found.groups)
             assert results.table(found).rows
@@ -273,6 +331,36 @@ def test_a_file_of_another_machine_is_not_written_over(tmp_path):
     assert json.loads(path.read_text())["groups"] == []
 
 
+def test_a_file_keeps_its_other_groups_in_order(tmp_path, monkeypatch):
+    """Problems in the order of the suite, whenever each was measured."""
+    monkeypatch.setattr(sys, "argv", [])
+    second, first = (replace(p, masks=("full",)) for p in run.VARIANTS[:2])
+    monkeypatch.setitem(run.SUITES, "variants", replace(run.SUITES["variants"], problems=(first, second)))
+    asked = []
+
+    def measure(problem, work, mask, n, chosen, **_):
+        asked.append(problem.name)
+        seconds = {f"{p.name}, {m}": [len(asked)] * 3 for p, m in chosen}
+        return {
+            "problem": problem.name,
+            "work": work,
+            "mask": mask,
+            "n": n,
+            "seconds": seconds,
+            "flops": {},
+            "skipped": {},
+        }
+
+    monkeypatch.setattr(run, "measure", measure)
+    out = ["variants", "--out", str(tmp_path / "x.json"), "--n", "8", "--work", "forward"]
+    run.main([*out, "--problem", second.name])
+    run.main(out)
+    run.main([*out, "--problem", first.name])
+    assert asked == [second.name, first.name, second.name, first.name]
+    groups = results.read(tmp_path / "x.json").groups
+    assert [(g.problem, next(iter(g.seconds.values()))[0]) for g in groups] == [(first.name, 4), (second.name, 3)]
+
+
 def test_a_machine_can_be_named(monkeypatch):
     assert run.arguments(["--machine", "Lab 3"]).out.name == "exact-lab-3.json"
     monkeypatch.setattr("attnlib.clock.machine", lambda: "AMD EPYC, 2 cores, jax 1 on cpu, Python 3")
@@ -282,7 +370,7 @@ def test_a_machine_can_be_named(monkeypatch):
 
 def test_reports_are_of_the_books_own_programs():
     for report in results.REPORTS:
-        names = {p.name for p in run.SUITES[report.suite].programs}
+        names = {p.name for problem in run.SUITES[report.suite].problems for p in problem.programs}
         assert set(report.ratios) <= names
         assert report.n in run.SUITES[report.suite].lengths
 

@@ -29,6 +29,7 @@ class Group:
 
     Programs are named "peer, mask"; ours runs with other masks than the group's, too. A slow one takes part in the
     first rounds only. `skipped` says why a program did not run. `flops` are those of the visible pairs, exactly.
+    `problem` tells groups of a suite apart that measure different things.
     """
 
     work: str
@@ -37,6 +38,12 @@ class Group:
     seconds: Mapping[str, tuple[float, ...]]
     flops: Mapping[str, float]
     skipped: Mapping[str, str]
+    problem: str = ""
+
+    @property
+    def ours(self) -> str:
+        """The program that the others are compared with: the first."""
+        return next(iter(self.seconds)).rpartition(", ")[0]
 
     def timing(self, program: str) -> Timing:
         """Return the times of one program."""
@@ -78,7 +85,7 @@ class Results:
     @property
     def ours(self) -> str:
         """The program that the others are compared with: the first of the suite."""
-        return next(iter(self.groups[0].seconds)).rpartition(", ")[0]
+        return self.groups[0].ours
 
     def ratio(self, work: str, n: int, program: str, base: str) -> Sample:
         """Return how many times longer `program` took than `base` ("torch SDPA, full"), round by round."""
@@ -158,7 +165,15 @@ def read(path: Path) -> Results:
 def parse(data: Mapping[str, Any]) -> Results:
     """Make `Results` of the decoded file."""
     groups = [
-        Group(g["work"], g["mask"], g["n"], {p: tuple(s) for p, s in g["seconds"].items()}, g["flops"], g["skipped"])
+        Group(
+            g["work"],
+            g["mask"],
+            g["n"],
+            {p: tuple(s) for p, s in g["seconds"].items()},
+            g["flops"],
+            g["skipped"],
+            g.get("problem", ""),
+        )
         for g in data["groups"]
     ]
     return Results(**{**data, "groups": tuple(groups)})
@@ -167,10 +182,14 @@ def parse(data: Mapping[str, Any]) -> Results:
 def table(results: Results) -> Table:
     """Show our time, each peer's as a multiple of it with its quartiles, and our share of the matrix-product rate.
 
+    A suite of several problems has one row for each of them and each peer instead: see `problems`.
+
     The rate is that of one product of two 4096 × 4096 matrices, the better of torch's and XLA's medians in the same
     group: a yardstick, which a kernel whose blocks stay in the caches can pass. An empty cell was not run:
     `Group.skipped` says why.
     """
+    if any(group.problem for group in results.groups):
+        return problems(results)
     peers = list(dict.fromkeys(p.rpartition(", ")[0] for g in results.groups for p in g.seconds))
     peers = [p for p in peers if p not in (results.ours, "matrix product")]
     rows = []
@@ -192,12 +211,38 @@ def table(results: Results) -> Table:
     )
 
 
+BESIDE = "flash_attention"
+"""What every problem of the suite "variants" is measured beside: softmax attention of the same length."""
+
+
+def problems(results: Results) -> Table:
+    """Show each problem of a suite: our time, how many times longer its peer took, and softmax attention (quartiles).
+
+    A peer that was not run has an empty cell: `Group.skipped` says why.
+    """
+    rows = []
+    for group in results.groups:
+        ours, beside = (f"{name}, {group.mask}" for name in (group.ours, BESIDE))
+        softmax = str(group.ratio(beside, ours)) if beside in group.seconds else None
+        for program in (*group.seconds, *group.skipped):
+            name, _, mask = program.rpartition(", ")
+            if mask == group.mask and name not in (group.ours, BESIDE):
+                ratio = str(group.ratio(program, ours)) if program in group.seconds else None
+                about = (group.problem, f"{group.work}, {mask}", group.n)
+                rows.append((*about, str(group.timing(ours)), name, ratio, softmax))
+    return book_table(
+        rows,
+        ["problem", "pass", "n", "ours", "peer", "peer / ours", f"{BESIDE} / ours"],
+        caption=f"Time of ours, and how many times longer the others took (quartiles). {results.origin}",
+    )
+
+
 def shares(results: Results) -> tuple[float, ...]:
     """Return the column "of the matmul rate": our FLOP/s over those of the best matrix product in the same group."""
     found = [
         group.flops[name] / group.timing(name).median / group.rate
         for group in results.groups
-        for name in (f"{results.ours}, {group.mask}",)
+        for name in (f"{group.ours}, {group.mask}",)
         if name in group.seconds
     ]
     return tuple(share for share in found if share == share)
