@@ -47,6 +47,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(item.location[0]))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Compile without LLVM's optimisations, which take half of a test's time, unless the test is marked `optimised`.
+
+    What XLA makes of a program, its operations and memory, is the same. `make test-full` compiles as users do.
+    """
+    optimised = FULL or item.get_closest_marker("optimised") is not None
+    jax.config.update("jax_disable_most_optimizations", not optimised)
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print where the time went, before the line that says what passed; xdist's workers have no terminal."""
     folder = os.environ.get("ATTNLIB_TIMES")

@@ -67,7 +67,7 @@ def mechanisms() -> list[Bound]:
 
 MECHANISMS = mechanisms()
 
-pytestmark = pytest.mark.anywhere
+pytestmark = [pytest.mark.anywhere, pytest.mark.optimised]
 each = pytest.mark.parametrize("mech", MECHANISMS, ids=lambda mech: mech.name)
 # What formulas promise, whatever version compiles them, and memory: `make test` leaves it out on the oldest.
 newest = pytest.mark.newest

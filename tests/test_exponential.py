@@ -8,6 +8,7 @@ import pytest
 from attnlib import cost, count, flash_attention
 from attnlib.kernels._exponential import exp_nonpositive, exp_polynomial
 
+pytestmark = pytest.mark.optimised
 STEP = 2.0**-23  # between 1 and the next float32
 
 
