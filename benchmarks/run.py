@@ -754,8 +754,10 @@ def main(argv: list[str] | None = None) -> None:
             content = {**head, "date": date, "groups": [done[key] for key in sorted(done)]}
             write(options.out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     found = results.read(options.out)
-    for table in (results.table(found), results.own(found)):
-        print(table, end="\n\n")
+    print(results.table(found), end="\n\n")
+    own = {name.rpartition(", ")[2] for g in found.groups for name in g.seconds if name.startswith(f"{found.ours}, ")}
+    if "full" in own and len(own) > 1:
+        print(results.own(found), end="\n\n")
     for group in found.groups:
         for program, reason in group.skipped.items():
             print(f"not run: {group.problem} {group.work}, n = {group.n}, {program}: {reason}".replace(":  ", ": "))

@@ -340,7 +340,7 @@ def test_a_file_keeps_its_other_groups_in_order(tmp_path, monkeypatch):
 
     def measure(problem, work, mask, n, chosen, **_):
         asked.append(problem.name)
-        seconds = {f"{p.name}, {m}": [len(asked)] * 3 for p, m in chosen}
+        seconds = {f"{p.name}, {m}": [float(len(asked))] * 3 for p, m in chosen}
         return {
             "problem": problem.name,
             "work": work,

@@ -32,6 +32,7 @@ from nbformat.v4 import new_output
 from tools.files import read_documents, read_extensions, read_notebook, read_settings
 
 TOGETHER = 2  # chapters that execute at a time
+STARTS = 3  # how often a kernel is started that dies before its first cell
 CLOCKS = frozenset({"measure_device", "perf_counter", "time", "timeit", "train"})
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -141,22 +142,26 @@ def _refuse(*arguments: Any) -> None:
 
 async def _execute(chapter: Chapter, timeout: float) -> float | Failure:
     """Execute a chapter's notebook in place; return the seconds it took, or what went wrong."""
-    begun: list[int] = []
-    client = NotebookClient(
-        chapter.notebook,
-        timeout=timeout,
-        record_timing=False,  # it would be written into the cells, and change the key
-        on_cell_execute=lambda cell, cell_index: begun.append(cell_index),
-        resources={"metadata": {"path": str(chapter.path.parent)}},
-    )
     since = time.monotonic()
-    try:
-        await client.async_execute()
-    except Exception as error:  # whatever it is, it ended this chapter only
-        task = asyncio.current_task()
-        if task and task.cancelling():  # nbclient takes an interrupt for a dead kernel
-            raise asyncio.CancelledError from error
-        return _failure(chapter, begun[-1] if begun else None, error, timeout, time.monotonic() - since)
+    for left in reversed(range(STARTS)):
+        begun: list[int] = []
+        client = NotebookClient(
+            chapter.notebook,
+            timeout=timeout,
+            record_timing=False,  # it would be written into the cells, and change the key
+            on_cell_execute=lambda cell, cell_index, begun=begun: begun.append(cell_index),
+            resources={"metadata": {"path": str(chapter.path.parent)}},
+        )
+        try:
+            await client.async_execute()
+            break
+        except Exception as error:  # whatever it is, it ended this chapter only
+            task = asyncio.current_task()
+            if task and task.cancelling():  # nbclient takes an interrupt for a dead kernel
+                raise asyncio.CancelledError from error
+            # Jupyter chooses a kernel's ports before the kernel takes them, and another program can be faster.
+            if begun or not left or not isinstance(error, RuntimeError):
+                return _failure(chapter, begun[-1] if begun else None, error, timeout, time.monotonic() - since)
     return time.monotonic() - since
 
 

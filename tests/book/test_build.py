@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import psutil
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from tools import check_pages
+from tools import check_pages, execute
 from tools.execute import measures, read_chapters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -528,6 +529,31 @@ def write_chapters(book: Path, cells: dict[str, str]) -> None:
     (book / "chapters" / "one.md").unlink()
     for name, code in cells.items():
         (book / "chapters" / f"{name}.md").write_text(f"{HEADER}# Chapter {name}\n\nText.\n{cell(code)}")
+
+
+@pytest.mark.parametrize("deaths", [2, 9])
+def test_a_kernel_that_another_program_robbed_of_its_port_is_started_again(
+    deaths: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = []
+
+    class Client:
+        def __init__(self, notebook: object, **options: object) -> None:
+            pass
+
+        async def async_execute(self) -> None:
+            starts.append(self)
+            if len(starts) <= deaths:
+                raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(execute, "NotebookClient", Client)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")], metadata={"source_map": [7]})
+    done = asyncio.run(execute._execute(execute.Chapter("one.md", Path("one.md"), notebook), 10))
+    assert len(starts) == 3
+    if deaths == 2:
+        assert isinstance(done, float)
+    else:
+        assert str(done).startswith("one.md, before code cell 1 (line 7): RuntimeError: Kernel died before replying")
 
 
 def test_an_interrupt_ends_the_build_and_its_kernels(source: Path, tmp_path: Path) -> None:
