@@ -158,14 +158,13 @@ def show(fig: Figure, title: str, description: str) -> Picture:
         fig.savefig(file, format="svg", metadata={"Date": None})
     plt.close(fig)
     whole = file.getvalue()
-    box = re.search(r'viewBox="[^"]*"', whole)
     body = whole[whole.index("<defs>") : whole.rindex("</svg>")]
     # What the page has no use for: names of groups, which two figures would share, and a style for all elements.
     body = re.sub(r'<!--.*?-->|<style.*?</style>|(?<=<g) id="[^"]*"|\n\s*', "", body, flags=re.DOTALL)
     body = body.replace("xlink:href", "href")
     body = re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLES.get(match[0], match[0]), body)
-    assert box is not None, "matplotlib writes SVG with a viewBox"
-    size = f'{box[0]} stroke-linejoin="round" class="plot"'
+    width, height = (72 * inches for inches in fig.get_size_inches())  # matplotlib's SVG is in points
+    size = f'viewBox="0 0 {width:g} {height:g}" stroke-linejoin="round" class="plot"'
     return Picture(title, description, described(body, size, title, description))
 
 
