@@ -182,14 +182,18 @@ LOWER_SIDE = re.compile(
 
 
 def without_premise(text: str, label: str, premise: re.Pattern[str]) -> tuple[int, list[str]]:
-    """How many rows the tables of a section have, and which of them name no premise in their last cell."""
+    """How many rows the tables of a section have, and which of them name no premise: the column "from" or "premise"."""
     section = text.split(f"({label})=\n")[1]
     section = re.split(r"\n\([\w-]+\)=\n|\n## ", section.split("\n", 1)[1])[0]
     rows = [line for line in section.splitlines() if line.startswith("|")]
-    body = [row for row, above in zip(rows[1:], rows, strict=False) if not set(row) <= set("|-: ")]
-    body = [row for row in body if not row.endswith(("| from |", "| premise |"))]
-    cells = [row.strip("|").split("|")[-1].strip() for row in body]
-    return len(body), [row for row, cell in zip(body, cells, strict=True) if not premise.search(cell)]
+    found, column = [], 0
+    for row, below in zip(rows, [*rows[1:], ""], strict=True):
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        if below and set(below) <= set("|-: "):  # a head
+            column = next(i for i, cell in enumerate(cells) if cell in ("from", "premise"))
+        elif not set(row) <= set("|-: "):
+            found.append((row, cells[column]))
+    return len(found), [row for row, cell in found if not premise.search(cell)]
 
 
 def test_every_row_of_the_map_names_its_premise() -> None:
@@ -206,5 +210,8 @@ def test_every_row_of_the_lower_side_names_its_premise() -> None:
 
 
 def test_row_without_a_premise_is_found() -> None:
-    text = "(sec-a)=\n## A\n\n| who | from |\n|---|---|\n| x | OVC |\n| y | |\n| z | folklore |\n\n## B\n\n| w | |\n"
-    assert without_premise(text, "sec-a", MAP) == (3, ["| y | |", "| z | folklore |"])
+    text = (
+        "(sec-a)=\n## A\n\n| who | from | what |\n|---|---|---|\n| x | OVC | q |\n| y | | OVC |\n| z | folklore | q |\n\n"
+        "## B\n\n| w | | q |\n"
+    )
+    assert without_premise(text, "sec-a", MAP) == (3, ["| y | | OVC |", "| z | folklore | q |"])
