@@ -79,8 +79,8 @@ def table_rows(
 
     Returns:
         Dicts with "mechanism", "options", "exact", "flops", "live" (bytes of intermediate results), "state" (bytes
-        that decoding keeps after n positions, None for what cannot decode), "path", "seconds" and "bound", what the
-        slowest step waits for.
+        that decoding keeps after n positions, None for what cannot decode), "path", "seconds", "bound", what the
+        slowest step waits for, and "device".
 
     Raises:
         ValueError: as the cost models and `cost.roofline`.
@@ -107,6 +107,7 @@ def table_rows(
                 "path": model.path,
                 "seconds": time.seconds,
                 "bound": max(time.steps, key=lambda step: step.seconds).bound,
+                "device": device.name,
             }
         )
     return rows
@@ -118,10 +119,14 @@ def costs() -> dict[str, Any]:
     def core(entry: registry.Mechanism) -> Any:
         return lambda n, d, h, **sizes: entry.cost(n, d // h, h=h, **sizes, **entry.typical)
 
+    def whole(layer: registry.Layer) -> Any:
+        return lambda n, d, h, **sizes: layer.cost(n, d, **({"h": h} if "h" in layer.options else {}), **sizes)
+
+    names = [layer.name for layer in registry.LAYERS]
     return {
         **{entry.name: core(entry) for entry in registry.MECHANISMS},
-        "multihead_attention": cost.multihead_attention,
-        "feed_forward": lambda n, d, h, **sizes: cost.feed_forward(n, d, **sizes),
+        # Two layers of one name are told apart by their titles.
+        **{layer.name if names.count(layer.name) == 1 else layer.title: whole(layer) for layer in registry.LAYERS},
         "transformer_layer": cost.transformer_layer,
     }
 
@@ -153,10 +158,12 @@ def _table(options: argparse.Namespace) -> str:
 
 def _roofline(options: argparse.Namespace) -> str:
     known = costs()
-    if options.name not in known:
+    # `table` prints mechanisms without the word that all share.
+    name = options.name if options.name in known else f"{options.name}_attention"
+    if name not in known:
         raise ValueError(f"name: expected one of {', '.join(known)}, got {options.name!r}")
     sizes = {"batch": options.batch, "backward": options.backward, "dtype": options.dtype}
-    model = known[options.name](options.n, options.d, options.h, **sizes)
+    model = known[name](options.n, options.d, options.h, **sizes)
     time = cost.roofline(model, options.device, dtype=options.dtype)
     if not options.json:
         return str(time)

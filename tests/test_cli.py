@@ -72,9 +72,17 @@ def test_roofline(capsys, name):
     assert run(capsys, "roofline", name, *SIZES, "--device", "tpuv5e", "--batch", "2") != printed
 
 
+def test_roofline_takes_the_names_that_the_table_prints(capsys):
+    for row in run(capsys, "table", *SIZES).splitlines()[2:]:
+        name = row.split()[0]
+        whole = name if name in costs() else f"{name}_attention"
+        assert run(capsys, "roofline", name, *SIZES) == run(capsys, "roofline", whole, *SIZES)
+    assert {"rnn", "lstm", "s4d", "mamba", "multihead_attention", "separable"} <= costs().keys()
+
+
 BAD = {
     "no device of that name": (["table", *SIZES, "--device", "b200"], "expected one of A100, H100, L4, T4, TPU v5e"),
-    "no mechanism of that name": (["roofline", "flash", *SIZES], "expected one of attention, flash_attention"),
+    "no mechanism of that name": (["roofline", "flush", *SIZES], "expected one of attention, flash_attention"),
     "no dtype of that name": (["table", *SIZES, "--dtype", "int3"], "expected one of float64, float32"),
     "a dtype the device has not": (["table", *SIZES, "--device", "T4"], "expected one of float16"),
     "heads that do not divide": (["table", "--n", "8", "--d", "10", "--h", "3"], "a divisor of d = 10, got 3"),
@@ -108,7 +116,8 @@ def test_sat_is_the_command_of_hardness(tmp_path, capsys):
 def test_costs_need_no_jax():
     program = (
         "import sys; sys.modules['jax'] = None; import attnlib.cost as c; from attnlib.cli import main; "
-        "print(c.attention(512, 64).flops); main(['table', '--n', '512', '--d', '64'])"
+        "print(c.attention(512, 64).flops); main(['table', '--n', '512', '--d', '64']); "
+        "assert not {'scipy', 'sympy', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == str(cost.attention(512, 64).flops)

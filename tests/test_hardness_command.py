@@ -83,19 +83,19 @@ def test_answers(run, options, formula):
     ],
 )
 def test_malformed(run, text, message):
-    assert run(text) == (1, [], message + "\n")
+    assert run(text) == (2, [], message + "\n")
 
 
 def test_unreadable(tmp_path, capsys):
-    assert main([str(tmp_path / "none.cnf")]) == 1
+    assert main([str(tmp_path / "none.cnf")]) == 2
     assert capsys.readouterr().err == f"{tmp_path}/none.cnf: No such file or directory\n"
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert "directory" in capsys.readouterr().err
     for end in ("gz", "xz", "bz2"):
         path = tmp_path / f"none.cnf.{end}"
         for data in (b"p cnf 1 1\n1 0\n", COMPRESS[end](b"p cnf 1 1\n1 0\n")[:-5]):
             path.write_bytes(data)
-            assert main([str(path)]) == 1
+            assert main([str(path)]) == 2
             out, err = capsys.readouterr()
             assert out == ""
             assert err.startswith(f"{path}: ")
@@ -127,7 +127,7 @@ def test_any_byte_in_a_comment(tmp_path, capsys, compression):
 def test_other_bytes_are_refused_with_the_line(tmp_path, capsys, data, line, got):
     path = tmp_path / "f.cnf"
     path.write_bytes(data)
-    assert main([str(path)]) == 1
+    assert main([str(path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"{path}:{line}: expected")
@@ -155,7 +155,9 @@ def test_usage(options, capsys, tmp_path):
     with pytest.raises(SystemExit) as exit:
         main([*options, *([str(tmp_path)] if options else [])])
     assert exit.value.code == 2
-    assert "usage" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith("python -m attnlib.hardness: ")
+    assert err.count("\n") == 1
 
 
 def test_as_a_program():

@@ -21,11 +21,12 @@ import numpy as np
 
 from attnlib import registry
 from attnlib._numbers import binary
+from attnlib.cli import Parser
 from attnlib.hardness.cnf import CNF, read_dimacs
 from attnlib.hardness.decision import Decision, decide, memory_needed
 from attnlib.hardness.vectors import LARGEST
 
-SATISFIABLE, UNSATISFIABLE, UNKNOWN, BAD_FILE, TOO_LARGE = 10, 20, 0, 1, 3
+SATISFIABLE, UNSATISFIABLE, UNKNOWN, BAD_FILE, TOO_LARGE = 10, 20, 0, 2, 3
 OPEN: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 WIDTH = 78  # of a line of values; the competitions allow 4096
 
@@ -34,7 +35,7 @@ Decide whether a formula in conjunctive normal form can be satisfied, by one cal
 2^(variables/2) tokens. Input and output follow the conventions of the SAT competitions."""
 STATUS = """\
 exit status: 10 satisfiable, 20 unsatisfiable, 0 unknown (the kernel said yes and its witness is none),
-1 the file cannot be read or is malformed, 2 wrong usage, 3 the formula needs more memory than there is."""
+2 wrong usage, or a file that cannot be read or is malformed, 3 the formula needs more memory than there is."""
 
 
 def kernels() -> list[str]:
@@ -44,7 +45,7 @@ def kernels() -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser("python -m attnlib.hardness", description=DESCRIPTION, epilog=STATUS)
+    parser = Parser("python -m attnlib.hardness", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("formula", help="a file in DIMACS format (.gz, .xz, .bz2: compressed), or -: standard input")
     parser.add_argument("--kernel", choices=kernels(), default="flash_attention", help="default: %(default)s")
     parser.add_argument("--dtype", choices=("float64", "float32", "float16", "bfloat16"), default="float32")
