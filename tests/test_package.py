@@ -54,15 +54,16 @@ def test_wheel_and_source_archive_hold_every_file_of_the_library(built):
         assert wanted <= {name.partition("/")[2] for name in tar.getnames()}
 
 
-def test_wheel_installs_and_runs_in_a_clean_environment(built, tmp_path):
-    """Its dependencies are those of this environment: nothing is downloaded."""
-    wheel, _ = built
+@pytest.mark.parametrize("which", [0, 1], ids=["wheel", "source archive"])
+def test_installs_and_runs_in_a_clean_environment(built, tmp_path, which):
+    """Its dependencies are those of this environment, and so is what builds the source: nothing is downloaded."""
     venv.create(tmp_path / "clean", with_pip=False)
     python = tmp_path / "clean" / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--quiet", "--python", str(python), "install", "--no-deps", "--no-index"]
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([*pip, str(wheel)], env=alone, check=True, capture_output=True)
     environment = alone | {"PYTHONPATH": sysconfig.get_path("purelib")}
+    building = [[], ["--no-build-isolation"]][which]
+    subprocess.run([*pip, *building, str(built[which])], env=environment, check=True, capture_output=True)
     done = subprocess.run(
         [python, "-W", "ignore", "-c", SMOKE.format(prefix=str(tmp_path))],
         cwd=tmp_path,

@@ -18,11 +18,11 @@ def linformer_attention(
     d_k: Number,
     rank: Number,
     *,
-    projections: Number = 2,
     m: Number | None = None,
     d_v: Number | None = None,
     h: Number = 1,
     h_kv: Number | None = None,
+    projections: Number = 2,
     batch: Number = 1,
     causal: bool = False,
     backward: bool = False,
@@ -36,13 +36,13 @@ def linformer_attention(
         n: queries.
         d_k: width of a head's queries and keys.
         rank: projected keys, whatever the length.
-        projections: matrices of rank × m numbers that are learned: 2 for e and f, 1 if e is f, 2h if every head has
-            its own. They change the parameters, and no FLOP.
         m: keys; n by default.
         d_v: width of a head's values; d_k by default.
         h: query heads.
         h_kv: heads with projected keys of their own, a divisor of h; h by default. Those of keys and values, or h
             where projections or masks differ between the heads of a group.
+        projections: matrices of rank × m numbers that are learned: 2 for e and f, 1 if e is f, 2h if every head has
+            its own. They change the parameters, and no FLOP.
         batch: sequences.
         causal: False, as in the kernel.
         backward: add the gradients with respect to q, k, v, e and f.

@@ -20,13 +20,13 @@ def nystrom_attention(
     d_k: Number,
     landmarks: Number,
     *,
-    pinv: str = "exact",
-    iterations: int | None = None,
     m: Number | None = None,
     d_v: Number | None = None,
     h: Number = 1,
     h_kv: Number | None = None,
     batch: Number = 1,
+    pinv: str = "exact",
+    iterations: int | None = None,
     causal: bool = False,
     backward: bool = False,
     dtype: Any = "float32",
@@ -40,13 +40,13 @@ def nystrom_attention(
         n: queries.
         d_k: width of a head's queries and keys.
         landmarks: l; no more of queries than there are, nor of keys.
-        pinv: "exact" or "iterative", as in the kernel.
-        iterations: of the iterative pseudo-inverse; 6 by default.
         m: keys; n by default.
         d_v: width of a head's values; d_k by default.
         h: query heads.
         h_kv: key and value heads, a divisor of h; h by default.
         batch: sequences.
+        pinv: "exact" or "iterative", as in the kernel.
+        iterations: of the iterative pseudo-inverse; 6 by default.
         causal: False, as in the kernel.
         backward: add the gradients with respect to q, k and v.
         dtype: of q, k, v and the output; everything between is float32 at least.

@@ -19,12 +19,12 @@ def performer_attention(
     n: Number,
     d_k: Number,
     *,
-    features: Number | None = None,
-    kind: str = "positive",
     m: Number | None = None,
     d_v: Number | None = None,
+    features: Number | None = None,
     h: Number = 1,
     h_kv: Number | None = None,
+    kind: str = "positive",
     batch: Number = 1,
     causal: bool = False,
     backward: bool = False,
@@ -39,13 +39,13 @@ def performer_attention(
     Args:
         n: queries.
         d_k: width of a head's queries and keys.
-        features: directions, D; d_k by default.
-        kind: "positive", or "trigonometric", which makes 2D features of D directions.
         m: keys; n by default.
         d_v: width of a head's values; d_k by default.
+        features: directions, D; d_k by default.
         h: query heads.
         h_kv: heads with sums of their own, a divisor of h; h by default. Those of keys and values, or h where masks
             differ between the heads of a group.
+        kind: "positive", or "trigonometric", which makes 2D features of D directions.
         batch: sequences.
         causal: whether later keys are hidden.
         backward: add the gradients with respect to q, k, v and the projection.

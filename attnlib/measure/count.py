@@ -90,9 +90,9 @@ def matmul_flops(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     """Count the FLOPs in matrix products of fn(*args, **kwargs): `operations(...).matmul_flops`.
 
     Args:
-        fn: as in `operations`.
-        *args: positional arguments, traced.
-        **kwargs: options, as in `operations`.
+        fn: a function of arrays.
+        *args: what it is called with; shapes and dtypes are enough, as in `operations`.
+        **kwargs: its options.
 
     Returns:
         FLOPs, an exact integer.
