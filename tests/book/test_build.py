@@ -366,7 +366,7 @@ def test_a_folder_that_is_no_book_is_refused(tmp_path: Path) -> None:
 
 
 def shorten_timeout(book: Path) -> None:
-    edit(book / "_config.yml", "timeout: 180", "timeout: 3")
+    edit(book / "_config.yml", "timeout: 600", "timeout: 3")
 
 
 def nothing(book: Path) -> None: ...
