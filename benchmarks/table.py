@@ -1,6 +1,7 @@
 """Measure the exponents of table 1 of Vaswani et al. (2017): `make bench-table`, or benchmarks/table.py --help.
 
-Taylor attention is a row of its own: eight causal heads of order 2.
+Then every mechanism of the registry that keeps no square in memory, and every layer whose work does not grow with the
+square, over the length, by title: one head of width 64, causal where it can be, with the options of practice.
 
 Each layer is timed at several lengths n and at several widths d, the sizes in turn (A B C A B C …), and the slope of
 log seconds against log size is fitted to the medians, with its standard error. tests/test_table.py asserts formulas
@@ -12,7 +13,7 @@ Then one decoding step at a long context, in turn with a program that only reads
 import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ from attnlib.book import table as book_table
 
 FILE = ROOT / "benchmarks" / "table.json"
 R = 256  # neighbourhood of restricted attention
+
+LENGTHS = (4096, 8192, 16384, 32768)  # of a mechanism
 
 Build = Callable[[int, int], Callable[[], Any]]
 
@@ -50,6 +53,22 @@ def of_registry(title: str) -> Build:
     return layer(entry.fn, entry.draw)
 
 
+def of_mechanism(entry: registry.Mechanism) -> Build:
+    """Return (n, d) → a call of one compiled head of a mechanism, causal if it can be, with its typical options."""
+    typical = {name: x for name, x in entry.typical.items() if name in entry.options}
+    entry = replace(entry, options={**entry.options, **typical})
+
+    def build(n: int, d: int) -> Callable[[], Any]:
+        q, k, v = jax.random.normal(jax.random.key(1), (3, n, d), jnp.float32)
+        arguments = entry.arguments(n, d)
+        fixed = {name: x for name, x in arguments.items() if not hasattr(x, "shape")}
+        arrays = {name: jnp.asarray(x, jnp.float32) for name, x in arguments.items() if name not in fixed}
+        fn = jax.jit(partial(entry.fn, causal=entry.causal, **fixed))
+        return partial(fn, q, k, v, **arrays)
+
+    return build
+
+
 def attend(x: Any) -> Any:
     """Self-attention without projections: the layer of the table."""
     return attnlib.attention(x, x, x)
@@ -60,14 +79,18 @@ def attend_nearby(x: Any) -> Any:
     return attnlib.window_attention(x, x, x, r=R, causal=True, block_q=R, block_k=R)
 
 
-def attend_by_series(n: int, d: int) -> Callable[[], Any]:
-    """Taylor attention in eight causal heads of width d."""
-    x = jax.random.normal(jax.random.key(1), (8, n, d), jnp.float32)
-    return partial(jax.jit(partial(attnlib.taylor_attention, order=2, causal=True)), x, x, x)
+Row = tuple[Build, dict[str, tuple[int, int, tuple[int, ...]]]]
+"""The call, and for each letter its exponent in the formula, the other size, the sizes that are timed."""
 
 
-# name: the call, and for each letter its exponent in the formula, the other size, the sizes that are timed
-ROWS: dict[str, tuple[Build, dict[str, tuple[int, int, tuple[int, ...]]]]] = {
+def entries() -> dict[str, Row]:
+    """Return the rows of the registry: what keeps no square in memory, and layers that are no row of the paper."""
+    kernels = {e.title: (of_mechanism(e), {"n": (e.time, 64, LENGTHS)}) for e in registry.MECHANISMS if e.memory == 1}
+    scans = [entry for entry in registry.LAYERS if entry.chapter == "state-space"]
+    return kernels | {e.title: (layer(e.fn, e.draw), {"n": (e.time[0], 64, LENGTHS)}) for e in scans}
+
+
+ROWS: dict[str, Row] = {
     "self-attention": (
         layer(attend),
         {"n": (2, 64, (1024, 2048, 4096, 8192)), "d": (1, 1024, (256, 512, 1024, 2048, 4096))},
@@ -80,11 +103,12 @@ ROWS: dict[str, tuple[Build, dict[str, tuple[int, int, tuple[int, ...]]]]] = {
         of_registry("convolution"),
         {"n": (1, 256, (1024, 2048, 4096, 8192, 16384)), "d": (2, 1024, (128, 256, 512, 1024))},
     ),
+    # A mechanism of the registry that is a row of the paper, too, is measured as that.
+    **entries(),
     "restricted": (
         layer(attend_nearby),
         {"n": (1, 64, (2048, 4096, 8192, 16384, 32768)), "d": (1, 2048, (256, 512, 1024, 2048, 4096))},
     ),
-    "Taylor, order 2": (attend_by_series, {"n": (1, 16, (4096, 8192, 16384, 32768, 65536))}),
 }
 
 

@@ -182,7 +182,7 @@ LOWER_SIDE = re.compile(
 
 
 def without_premise(text: str, label: str, premise: re.Pattern[str]) -> tuple[int, list[str]]:
-    """How many rows the tables of a section have, and which of them name no premise: the column "from" or "premise"."""
+    """How many rows the tables of a section have, and which name no premise in the column "from" or "premise"."""
     section = text.split(f"({label})=\n")[1]
     section = re.split(r"\n\([\w-]+\)=\n|\n## ", section.split("\n", 1)[1])[0]
     rows = [line for line in section.splitlines() if line.startswith("|")]
@@ -211,7 +211,7 @@ def test_every_row_of_the_lower_side_names_its_premise() -> None:
 
 def test_row_without_a_premise_is_found() -> None:
     text = (
-        "(sec-a)=\n## A\n\n| who | from | what |\n|---|---|---|\n| x | OVC | q |\n| y | | OVC |\n| z | folklore | q |\n\n"
-        "## B\n\n| w | | q |\n"
+        "(sec-a)=\n## A\n\n| who | from | what |\n|---|---|---|\n| x | OVC | q |\n| y | | OVC |\n"
+        "| z | folklore | q |\n\n## B\n\n| w | | q |\n"
     )
     assert without_premise(text, "sec-a", MAP) == (3, ["| y | | OVC |", "| z | folklore | q |"])
