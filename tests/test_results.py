@@ -25,7 +25,7 @@ def load_program(name):
     return module
 
 
-run, table = load_program("run"), load_program("table")
+problems, run, table = (load_program(name) for name in ("problems", "run", "table"))
 
 
 def measured(problem, work, mask, n, chosen=None):
@@ -112,12 +112,12 @@ def test_no_point_of_a_published_figure_is_cut_off(suite):
 def test_flops_are_those_of_the_visible_pairs(mask):
     n = 700
     arrays = (np.zeros((2, n, 3), np.float32),) * 4
-    task = run.Task("forward", mask, arrays)
-    flops = run.pair_flops(task)
+    task = problems.Task("forward", mask, arrays)
+    flops = problems.pair_flops(task)
     past = np.arange(n)[:, None] - np.arange(n)[None, :]
     visible = (past >= 0 if "causal" in mask else past > -n) & (abs(past) < (512 if "window" in mask else n))
     assert flops == 4 * 3 * 2 * visible.sum()
-    both = run.pair_flops(replace(task, work="forward and backward"))
+    both = problems.pair_flops(replace(task, work="forward and backward"))
     assert both == 3.5 * flops
     if mask == "full":
         assert both == cost.flash_attention(n, 3, h=2, block_q=n, block_k=n, backward=True).matmul_flops
@@ -128,8 +128,8 @@ def test_flops_are_those_of_the_visible_pairs(mask):
 def test_every_program_runs_or_says_why_not(work, mask):
     """At n = 48 and without the peers, which are reported as missing; the others' results agree with ours."""
     ours = ("flash_attention", "attention as written", "jax.nn", "jax.nn, spread")
-    (problem,) = run.SUITES["exact"].problems
-    chosen = next(c for _, w, m, _, c in run.groups(run.SUITES["exact"], [48]) if (w, m) == (work, mask))
+    (problem,) = problems.SUITES["exact"].problems
+    chosen = next(c for _, w, m, _, c in run.groups(problems.SUITES["exact"], [48]) if (w, m) == (work, mask))
     found = read("exact", measured(problem, work, mask, 48, chosen))
     (group,) = found.groups
     assert {f"{name}, {mask}" for name in ours} <= set(group.seconds)
@@ -146,7 +146,7 @@ def test_every_program_runs_or_says_why_not(work, mask):
 @pytest.mark.parametrize("mask", ["full", "causal"])
 def test_the_suite_of_linear_attention(work, mask):
     """The same for Taylor attention; peers that know one mask are not run with the other."""
-    (problem,) = run.SUITES["linear"].problems
+    (problem,) = problems.SUITES["linear"].problems
     data = measured(problem, work, mask, 512)
     assert {f"taylor_attention, {mask}", f"taylor_attention on one device, {mask}"} <= set(data["seconds"])
     flops = cost.taylor_attention(512, 4, h=2, backward=work != "forward").matmul_flops
@@ -159,7 +159,7 @@ def test_the_suite_of_linear_attention(work, mask):
         assert reason == "torch cannot be imported: ModuleNotFoundError"
 
 
-@pytest.mark.parametrize("problem", run.VARIANTS, ids=lambda problem: problem.name)
+@pytest.mark.parametrize("problem", problems.VARIANTS, ids=lambda problem: problem.name)
 def test_the_suite_of_variants(problem):
     """Each beside its peers, which are missing here, and softmax attention, whose results are others."""
     groups = [measured(problem, work, problem.masks[-1], 128) for work in ("forward", "forward and backward")]
@@ -199,19 +199,19 @@ def test_each_problem_has_a_row_for_each_peer():
 
 
 def test_too_long_for_a_program_is_said():
-    short = run.Program("flash_attention", run.ours("flash_attention"), longest=(8, 8), reason="why")
-    data = measured(run.Problem((short,)), "forward", "full", 9)
+    short = problems.Program("flash_attention", problems.ours("flash_attention"), longest=(8, 8), reason="why")
+    data = measured(problems.Problem((short,)), "forward", "full", 9)
     assert data["skipped"] == {"flash_attention, full": "why"}
     assert set(data["seconds"]) <= {"matrix product, torch", "matrix product, XLA"}
 
 
 @pytest.mark.parametrize("wrong", [lambda o: 1.01 * o, lambda o: o.at[0, 0, 0].set(float("nan"))])
 def test_a_wrong_result_ends_the_run(wrong):
-    peer = run.Program("wrong", run.spread_peer(lambda q, k, v, causal: wrong(attention(q, k, v))))
+    peer = problems.Program("wrong", problems.spread_peer(lambda q, k, v, causal: wrong(attention(q, k, v))))
     with pytest.raises(SystemExit, match="wrong, full: differs from ours by"):
-        measured(run.Problem((run.EXACT[0], peer)), "forward", "full", 9)
+        measured(problems.Problem((problems.EXACT[0], peer)), "forward", "full", 9)
     beside = replace(peer, same=False)  # it is not ours to compute
-    assert "wrong, full" in measured(run.Problem((run.EXACT[0], beside)), "forward", "full", 9)["seconds"]
+    assert "wrong, full" in measured(problems.Problem((problems.EXACT[0], beside)), "forward", "full", 9)["seconds"]
 
 
 def test_programs_run_in_turn_and_slow_ones_leave():
@@ -284,7 +284,7 @@ def test_writing_keeps_what_was_there_until_it_is_whole(tmp_path):
 
 def test_what_is_published():
     """Every suite has its results; they are complete, and name no host, no path and no person."""
-    for suite, asked in run.SUITES.items():
+    for suite, asked in problems.SUITES.items():
         paths = list((ROOT / "attnlib" / "book" / "data").glob(f"{suite}-*.json"))
         for path in paths:
             assert not any(s in path.read_text() for s in ("/", "\\", "http"))
@@ -334,8 +334,8 @@ def test_a_file_of_another_machine_is_not_written_over(tmp_path):
 def test_a_file_keeps_its_other_groups_in_order(tmp_path, monkeypatch):
     """Problems in the order of the suite, whenever each was measured."""
     monkeypatch.setattr(sys, "argv", [])
-    second, first = (replace(p, masks=("full",)) for p in run.VARIANTS[:2])
-    monkeypatch.setitem(run.SUITES, "variants", replace(run.SUITES["variants"], problems=(first, second)))
+    second, first = (replace(p, masks=("full",)) for p in problems.VARIANTS[:2])
+    monkeypatch.setitem(problems.SUITES, "variants", replace(problems.SUITES["variants"], problems=(first, second)))
     asked = []
 
     def measure(problem, work, mask, n, chosen, **_):
@@ -370,9 +370,9 @@ def test_a_machine_can_be_named(monkeypatch):
 
 def test_reports_are_of_the_books_own_programs():
     for report in results.REPORTS:
-        names = {p.name for problem in run.SUITES[report.suite].problems for p in problem.programs}
+        names = {p.name for problem in problems.SUITES[report.suite].problems for p in problem.programs}
         assert set(report.ratios) <= names
-        assert report.n in run.SUITES[report.suite].lengths
+        assert report.n in problems.SUITES[report.suite].lengths
 
 
 def test_no_such_suite():
