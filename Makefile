@@ -38,7 +38,7 @@ test: interpreters lint book .venv-oldest/.attnlib .venv-colab/.attnlib ## run e
 	.venv/bin/python -m pytest -q -n $(JOBS) --dist loadgroup
 
 test-full: export ATTNLIB_FULL = 1
-test-full: interpreters .venv-colab-test/.attnlib ## the same with all random trials, on every Python there is, and Colab's JAX
+test-full: interpreters .venv-colab-test/.attnlib .venv-peers/.attnlib ## the same with all random trials, on every Python there is, and Colab's JAX
 	@rm -rf $(ATTNLIB_TIMES)
 	for v in $(HERE); do \
 		$(MAKE) .venv-$$v/.attnlib; \
@@ -46,6 +46,8 @@ test-full: interpreters .venv-colab-test/.attnlib ## the same with all random tr
 		.venv-$$v/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book; done
 	@echo "== the library on Colab's versions (locks/colab.txt)"
 	.venv-colab-test/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
+	@echo "== agreement with published programs (benchmarks/requirements.txt)"
+	.venv-peers/bin/python -m pytest -q -m published tests/test_published.py
 	$(MAKE) test
 
 test-library: .venv/.attnlib ## run the tests of attnlib alone
@@ -105,6 +107,7 @@ need = [ -n "$(2)" ] || \
 .venv-colab = Python 3.11 or 3.12
 .venv-colab-test = Python 3.11 or 3.12
 .venv-bench = Python 3.11 or later
+.venv-peers = Python 3.11 or later
 
 # attnlib itself: its own stamp, because pyproject.toml changes more often than the lock.
 # $(call install-attnlib,directory)
@@ -150,6 +153,10 @@ interpreters:
 .venv-bench/.stamp: benchmarks/requirements.txt
 	$(call environment,.venv-bench,$(NEWEST),-r benchmarks/requirements.txt)
 
+# The same for tests of what peers compute: on the oldest Python, for which they need the fewest packages.
+.venv-peers/.stamp: benchmarks/requirements.txt
+	$(call environment,.venv-peers,$(call find-python,3.11 3.12 3.13 3.14),-r benchmarks/requirements.txt)
+
 # Every Python for which there is a lock, for test-full.
 $(patsubst %,.venv-%/.stamp,$(VERSIONS)): .venv-%/.stamp: requirements.txt
 	$(call environment,.venv-$*,$(call find-python,$*),-c requirements.txt --editable '.[test]')
@@ -173,7 +180,7 @@ lock: .venv-lock/.stamp ## remake requirements.txt and locks/ from pyproject.tom
 	$(call lock,requirements.txt,Everything that builds and checks the book.,--universal pyproject.toml --extra check)
 	$(call lock,locks/oldest.txt,The oldest versions attnlib promises to work with.,--universal pyproject.toml --extra test --resolution lowest-direct)
 	$(call lock,locks/colab.txt,What a Colab runtime has (locks/colab.in) and what installing attnlib[book] adds to it.,locks/colab.in pyproject.toml --extra book)
-	$(call lock,benchmarks/requirements.txt,What is timed beside attnlib (benchmarks/requirements.in) and what it needs. No CUDA.,--universal benchmarks/requirements.in pyproject.toml --extra book)
+	$(call lock,benchmarks/requirements.txt,What attnlib is timed beside and compared with (benchmarks/requirements.in) and what it needs. No CUDA.,--universal benchmarks/requirements.in pyproject.toml --extra test)
 	@sed -E '/^(cuda|nvidia)/d' benchmarks/requirements.txt > benchmarks/requirements.txt.new
 	@mv benchmarks/requirements.txt.new benchmarks/requirements.txt
 

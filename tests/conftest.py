@@ -28,10 +28,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Of a test marked `sample(k)`, every k-th case is run, unless all trials are asked for. Choose a k without a factor
     in common with the numbers of values of its parameters: then no value of a parameter is always left out.
+
+    Tests marked `published` run where they are asked for by that name: in the environment that has what they import.
     """
     seen: dict[str, int] = defaultdict(int)
     left_out = set()
     for item in items:
+        if item.get_closest_marker("published") and "published" not in config.getoption("markexpr"):
+            left_out.add(item)
         mark = item.get_closest_marker("sample")
         if mark and not FULL:
             test = item.nodeid.partition("[")[0]

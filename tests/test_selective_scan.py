@@ -103,31 +103,6 @@ def test_mamba_agrees_with_the_definition(n, rng):
         np.testing.assert_allclose(predicted, (ahead - behind) / 2e-6, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.skipif(not FULL, reason="imports torch")
-def test_mamba_agrees_with_the_published_one(rng):
-    """transformers' MambaMixer, its path for CPU."""
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    mixers = pytest.importorskip("transformers.models.mamba.modeling_mamba")
-    config = transformers.MambaConfig(hidden_size=32, state_size=8, conv_kernel=4, expand=2, time_step_rank=2)
-    mixer = mixers.MambaMixer(config, layer_idx=0)
-    theirs = {name: w.detach().numpy() for name, w in mixer.named_parameters()}
-    params = {
-        "w_in": theirs["in_proj.weight"].T,
-        "w_conv": theirs["conv1d.weight"][:, 0].T,
-        "b_conv": theirs["conv1d.bias"],
-        "w_x": theirs["x_proj.weight"].T,
-        "w_dt": theirs["dt_proj.weight"].T,
-        "b_dt": theirs["dt_proj.bias"],
-        "a_log": theirs["A_log"],
-        "skip": theirs["D"],
-        "w_out": theirs["out_proj.weight"].T,
-    }
-    x = rng.normal(size=(2, 50, 32)).astype("f")
-    with torch.no_grad():
-        expected = mixer(torch.from_numpy(x)).numpy()
-    np.testing.assert_allclose(mamba(params, x), expected, rtol=1e-4, atol=1e-5)
-
-
 def test_with_one_rate_for_all_states_it_is_gated_linear_attention(rng):
     """Mamba-2: A is a number a head, keys are B, queries C, values Δu, and the log-decay is ΔA."""
     with float64():
