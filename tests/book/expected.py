@@ -15,6 +15,7 @@ from sympy import log as symbolic_log
 from attnlib import cost, hardness, init_performer
 from attnlib.book import heads, text
 from attnlib.book.plot import format_bytes, format_count
+from attnlib.cost.selective_scan import CHUNK
 
 core = {"small": cost.attention(512, 64, h=12), "large": cost.attention(8192, 64, h=16)}
 layer = {"small": cost.multihead_attention(512, 768, 12), "large": cost.multihead_attention(8192, 1024, 16)}
@@ -101,13 +102,10 @@ def linear_backward(c: int) -> str:
     return f"{1 + backward / forward:.1f}"
 
 
-def state_space_tree() -> float:
-    """FLOPs of a selective scan for each of its states, N = 16: a tree over 32 positions."""
-    # Each combination two products and a sum; halves of the results put among zeros, as many sums as numbers.
-    combined = 2 * 32 - 2 - 5
-    moved = sum(2 * 2**level for level in range(1, 6))
-    # ΔA; Δu for all states of a channel, times B; what was before the chunk, product and sum; the reading.
-    return (3 * combined + moved) / 32 + 1 + 1 / 16 + 1 + 2 + 2
+def scan_flops(n: int) -> int:
+    """FLOPs of a selective scan of 64 channels with 16 states each; the skip is not of it."""
+    model = cost.selective_scan(n, 64)
+    return int(model.flops - model["skip"].flops)
 
 
 def taylor_order() -> int:
@@ -573,10 +571,14 @@ EXPECTED: dict[str, dict[str, str]] = {
         "state-space-kept-loop": text(2 * 64 + 2),
         "state-space-kept-convolution": "4",
         "state-space-all-states": format_bytes(4 * 4096 * 64 * 16),
-        "state-space-tree": f"{state_space_tree():.1f}",
-        "state-space-operations": text(round(state_space_tree() * 16 / 2)),
+        "state-space-chunk": text(CHUNK),
+        "state-space-tree": f"{scan_flops(4096) / (4096 * 64 * 16):.1f}",
+        # The first length beyond all at which the causal half of 4n²d is not the larger number.
+        "state-space-operations": text(1 + max(n for n in range(1, 400) if scan_flops(n) >= 2 * n**2 * 64)),
         "state-space-smaller": text(2 * (16 + 4 - 1) * 4 // 4 + 1),
         "state-space-smaller-grouped": text(8 * 2 * (16 + 4 - 1) * 4 // 4 + 1),
+        "state-space-smaller-two": text(4 * (16 + 4 - 1) * 4 // 4 + 1),
+        "state-space-smaller-two-grouped": text(8 * 4 * (16 + 4 - 1) * 4 // 4 + 1),
         "state-space-token": text(4096 // 4 + 4 * 16 + 1),
         # 8d² + 4nd against 16d² FLOPs a position.
         "state-space-moe-short": f"{12 / 28:.0%}",
