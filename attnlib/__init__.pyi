@@ -34,6 +34,11 @@ from attnlib.layers.convolution import conv_stack as conv_stack
 from attnlib.layers.convolution import init_conv as init_conv
 from attnlib.layers.feed_forward import feed_forward as feed_forward
 from attnlib.layers.feed_forward import init_feed_forward as init_feed_forward
+from attnlib.layers.mamba import MambaState as MambaState
+from attnlib.layers.mamba import init_mamba as init_mamba
+from attnlib.layers.mamba import mamba as mamba
+from attnlib.layers.mamba import mamba_state as mamba_state
+from attnlib.layers.mamba import mamba_step as mamba_step
 from attnlib.layers.multihead import init_multihead_attention as init_multihead_attention
 from attnlib.layers.multihead import multihead_attention as multihead_attention
 from attnlib.layers.recurrent import gru as gru
@@ -47,11 +52,6 @@ from attnlib.layers.s4d import s4d as s4d
 from attnlib.layers.s4d import s4d_kernel as s4d_kernel
 from attnlib.layers.s4d import s4d_state as s4d_state
 from attnlib.layers.s4d import s4d_step as s4d_step
-from attnlib.layers.selective_scan import MambaState as MambaState
-from attnlib.layers.selective_scan import init_mamba as init_mamba
-from attnlib.layers.selective_scan import mamba as mamba
-from attnlib.layers.selective_scan import mamba_state as mamba_state
-from attnlib.layers.selective_scan import mamba_step as mamba_step
 from attnlib.layers.selective_scan import selective_scan as selective_scan
 from attnlib.layers.selective_scan import selective_scan_state as selective_scan_state
 from attnlib.layers.selective_scan import selective_scan_step as selective_scan_step

@@ -384,7 +384,7 @@ LAYERS: tuple[Layer, ...] = (
     ),
     Layer(
         name="mamba",
-        stem="selective_scan",
+        stem="mamba",
         title="Mamba",
         init="init_mamba",
         time=(1, 2),

@@ -141,7 +141,7 @@ def test_sequential_operations(row):
         assert sum(step.sequential for step in model.steps if step.matmul_flops) == (n + 1 if grows else chain)
         # Nothing else waits for a longer sequence, but for the chunks of a scan, which are no products.
         for step in model.steps:
-            assert grows or step.name == "tree" or step.sequential == fixed[step.name] <= 2
+            assert grows or step.name == "states" or step.sequential == fixed[step.name] <= 2
     if grows:
         assert build(512, 16)[1].sequential - build(256, 16)[1].sequential == 2 * 256  # product and state
 

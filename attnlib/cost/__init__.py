@@ -25,6 +25,8 @@ from attnlib.cost.gated import gated_linear_attention_step as gated_linear_atten
 from attnlib.cost.linear import linear_attention as linear_attention
 from attnlib.cost.linear import linear_attention_step as linear_attention_step
 from attnlib.cost.linformer import linformer_attention as linformer_attention
+from attnlib.cost.mamba import mamba as mamba
+from attnlib.cost.mamba import mamba_step as mamba_step
 from attnlib.cost.mixture import active_parameters as active_parameters
 from attnlib.cost.mixture import mixture_of_experts as mixture_of_experts
 from attnlib.cost.multihead import multihead_attention as multihead_attention
@@ -39,8 +41,6 @@ from attnlib.cost.roofline import StepTime as StepTime
 from attnlib.cost.roofline import roofline as roofline
 from attnlib.cost.s4d import s4d as s4d
 from attnlib.cost.s4d import s4d_step as s4d_step
-from attnlib.cost.selective_scan import mamba as mamba
-from attnlib.cost.selective_scan import mamba_step as mamba_step
 from attnlib.cost.selective_scan import selective_scan as selective_scan
 from attnlib.cost.selective_scan import selective_scan_step as selective_scan_step
 from attnlib.cost.softmax import attention as attention

@@ -15,7 +15,6 @@ from sympy import log as symbolic_log
 from attnlib import cost, hardness, init_performer
 from attnlib.book import heads, text
 from attnlib.book.plot import format_bytes, format_count
-from attnlib.cost.selective_scan import CHUNK
 
 core = {"small": cost.attention(512, 64, h=12), "large": cost.attention(8192, 64, h=16)}
 layer = {"small": cost.multihead_attention(512, 768, 12), "large": cost.multihead_attention(8192, 1024, 16)}
@@ -102,9 +101,14 @@ def linear_backward(c: int) -> str:
     return f"{1 + backward / forward:.1f}"
 
 
-def scan_flops(n: int) -> int:
+def scan_crossing(*, tree: bool) -> str:
+    """The length beyond which a scan has fewer FLOPs than the causal half of 4n²d."""
+    return text(1 + max(n for n in range(1, 400) if scan_flops(n, tree=tree) >= 2 * n**2 * 64))
+
+
+def scan_flops(n: int, *, tree: bool) -> int:
     """FLOPs of a selective scan of 64 channels with 16 states each; the skip is not of it."""
-    model = cost.selective_scan(n, 64)
+    model = cost.selective_scan(n, 64, tree=tree)
     return int(model.flops - model["skip"].flops)
 
 
@@ -571,10 +575,10 @@ EXPECTED: dict[str, dict[str, str]] = {
         "state-space-kept-loop": text(2 * 64 + 2),
         "state-space-kept-convolution": "4",
         "state-space-all-states": format_bytes(4 * 4096 * 64 * 16),
-        "state-space-chunk": text(CHUNK),
-        "state-space-tree": f"{scan_flops(4096) / (4096 * 64 * 16):.1f}",
-        # The first length beyond all at which the causal half of 4n²d is not the larger number.
-        "state-space-operations": text(1 + max(n for n in range(1, 400) if scan_flops(n) >= 2 * n**2 * 64)),
+        "state-space-loop": f"{6 + 1 / 16:.1f}",
+        "state-space-tree": f"{scan_flops(4096, tree=True) / (4096 * 64 * 16):.1f}",
+        "state-space-operations": scan_crossing(tree=False),
+        "state-space-operations-tree": scan_crossing(tree=True),
         "state-space-smaller": text(2 * (16 + 4 - 1) * 4 // 4 + 1),
         "state-space-smaller-grouped": text(8 * 2 * (16 + 4 - 1) * 4 // 4 + 1),
         "state-space-smaller-two": text(4 * (16 + 4 - 1) * 4 // 4 + 1),
