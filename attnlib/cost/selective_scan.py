@@ -104,7 +104,9 @@ def selective_scan(
     )
     skip = Step("skip", 0, 2 * x, bytes_read=x * (b + w) + d * w, bytes_written=x * b, allocated=x * b)
     kept = (2 * x + 2 * selection + count * own + d * states + d) * w
-    forward = Cost((decays, write, combine, read, skip), live=4 * at_once * own * w, saved=kept, path=1)
+    within = c * (3 * channels + 2 * batch * states)  # a chunk's part of all that has positions
+    live = (4 * at_once * own + within) * w
+    forward = Cost((decays, write, combine, read, skip), live=live, saved=kept, path=1)
     if not backward:
         return forward
     more = (
@@ -133,7 +135,7 @@ def selective_scan(
             calls=6 * calls,
         ),
     )
-    return replace(forward, steps=(*forward.steps, *more), live=(count + c + 6 * at_once) * own * w)
+    return replace(forward, steps=(*forward.steps, *more), live=((count + c + 6 * at_once) * own + 2 * within) * w)
 
 
 def selective_scan_step(d: Number, *, states: Number = 16, batch: Number = 1, dtype: Any = "float32") -> Cost:
