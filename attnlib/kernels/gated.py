@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ def gated_linear_attention(
         mask: boolean, True = may attend, broadcastable to (..., 1, m): keys can be hidden from all queries. The decay
             of a hidden key counts all the same.
         scale: factor of the queries; 1 by default, as in the papers.
-        chunk: queries and keys in a chunk; 64 by default.
+        chunk: queries and keys in a chunk; 32 by default.
 
     Returns:
         Array (..., n, d_v) in v's dtype; sums are float32 or wider. Zeros, with zero gradient, for a query that sees
@@ -322,24 +322,39 @@ def _backward(chunk: int, args: tuple[Array, ...]) -> tuple[Array, ...]:
 # --- one chunk: q (g, c, d_k), k (c, d_k), v (c, d_v), decay (c, 1 or d_k), the sums before it s (d_k, d_v) ---------
 
 
-def _up_to(decay: Array) -> Array:
-    """e^(decay_1 + … + decay_i): what is left at row i of what was there before the first."""
-    return jnp.exp(jax.lax.cumsum(decay, decay.ndim - 2))
+class Spans(NamedTuple):
+    """What decays add up to on spans of a chunk, or e to the power of that: what is left after them."""
+
+    before: Array  # from the first row to row i, (c, 1 or d_k)
+    after: Array  # from the row after j to the last
+    halves: list[tuple[Array, Array]]  # by size: `before` of second halves, `after` of first ones, (pairs, size, ·)
 
 
-def _from(decay: Array) -> Array:
-    """e^(decay_{j+1} + … + decay_c): what is left after the last row of what row j brought."""
-    return jnp.exp(jax.lax.cumsum(_chunks.fill(decay[..., 1:, :], 1), decay.ndim - 2, reverse=True))
+def _spans(decay: Array) -> Spans:
+    """Add up decays on spans that double from size to size: each sum is made of two, none by taking one away."""
+    c, width = decay.shape
+    before = _chunks.fill(decay, (1 << (c - 1).bit_length()) - c)
+    after, halves = jnp.zeros_like(before), []
+    for size in _chunks.sizes(c):
+        b, a = (x.reshape(-1, 2, size, width) for x in (before, after))
+        pairs = -(-c // (2 * size))  # those of `_chunks.pairs`
+        halves.append((b[:pairs, 1], a[:pairs, 0]))
+        before = jnp.stack([b[:, 0], b[:, 1] + b[:, 0, -1:]], axis=1).reshape(-1, width)
+        after = jnp.stack([a[:, 0] + b[:, 1, -1:], a[:, 1]], axis=1).reshape(-1, width)
+    return Spans(before[:c], after[:c], halves)
 
 
-def _up_to_backward(dx: Array, decay: Array) -> Array:
-    """Return the gradient of the decays, given that of the exponents of each channel."""
-    return jax.lax.cumsum(_sum_channels(dx, decay), decay.ndim - 2, reverse=True)
+def _fades(decay: Array) -> Spans:
+    """e^(sums of decays): not products of e^decay, which are faster, but whose roundings pile up."""
+    fades: Spans = jax.tree.map(jnp.exp, _spans(decay))
+    return fades
 
 
-def _from_backward(dx: Array, decay: Array) -> Array:
-    dx = jax.lax.cumsum(_sum_channels(dx, decay), decay.ndim - 2)
-    return jnp.pad(dx[..., :-1, :], [*[(0, 0)] * (dx.ndim - 2), (1, 0), (0, 0)])
+def _spans_backward(grown: Spans, decay: Array) -> Array:
+    """Return the gradient of the decays, given those of the sums of every channel on all spans."""
+    grown = jax.tree.map(lambda x: _sum_channels(x, decay), grown)
+    out: Array = jax.linear_transpose(_spans, decay)(grown)[0]
+    return out
 
 
 def _sum_channels(x: Array, decay: Array) -> Array:
@@ -348,58 +363,65 @@ def _sum_channels(x: Array, decay: Array) -> Array:
 
 def _write(s: Array, k: Array, v: Array, decay: Array) -> Array:
     """Return the sums after a chunk of keys."""
-    left = jnp.exp(decay.sum(axis=0))[:, None]
-    return left * s + jnp.einsum("ck,cv->kv", k * _from(decay), v)
+    fades = _fades(decay)
+    return fades.before[-1][:, None] * s + jnp.einsum("ck,cv->kv", k * fades.after, v)
 
 
 def _write_backward(ds: Array, s: Array, k: Array, v: Array, decay: Array) -> tuple[Array, tuple[Array, ...]]:
     """Given the gradient of the sums after a chunk, return that of the sums before it, and of k, v and decay."""
-    left, fade = jnp.exp(decay.sum(axis=0))[:, None], _from(decay)
-    x = k * fade
+    fades = _fades(decay)
+    left, x = fades.before[-1][:, None], k * fades.after
     dx, dv = jnp.einsum("cv,kv->ck", v, ds), jnp.einsum("ck,kv->cv", x, ds)
-    dd = _from_backward(dx * x, decay) + _sum_channels((left * s * ds).sum(axis=1)[None], decay)
-    return left * ds, (dx * fade, dv, dd)
+    dd = jax.lax.cumsum(_sum_channels(dx * x, decay), 0)
+    dd = jnp.pad(dd[:-1], ((1, 0), (0, 0))) + _sum_channels((left * s * ds).sum(axis=1)[None], decay)
+    return left * ds, (dx * fades.after, dv, dd)
 
 
 def _read(s: Array, q: Array, k: Array, v: Array, decay: Array) -> Array:
     """Return the outputs of a chunk: from the sums before it, from each query's own key, from the keys between."""
-    o = jnp.einsum("gck,kv->gcv", q * _up_to(decay)[None], s) + (q * k[None]).sum(axis=-1, keepdims=True) * v[None]
-    for size in _chunks.sizes(len(k)):
-        (x, y, w), *_ = _halves(size, q, k, v, decay)
-        late = jnp.einsum("gbij,bjv->gbiv", jnp.einsum("gbik,bjk->gbij", x, y), w)
-        o = o + _chunks.second(late, len(k))
+    fades, c = _fades(decay), len(k)
+    o = jnp.einsum("gck,kv->gcv", q * fades.before[None], s) + (q * k[None]).sum(axis=-1, keepdims=True) * v[None]
+    for size, fade in zip(_chunks.sizes(c), fades.halves, strict=True):
+        x, y, w = _halves(size, fade, q, k, v)
+        late = jnp.einsum("bgij,bjv->bgiv", jnp.einsum("bgik,bjk->bgij", x, y), w)
+        o = o + _back(late, c)
     return o
 
 
 def _read_backward(do: Array, s: Array, q: Array, k: Array, v: Array, decay: Array) -> tuple[Array, ...]:
     """Given the gradient of a chunk's outputs, return those of s, q, k, v and decay."""
-    fade = _up_to(decay)[None]
-    x = q * fade
+    fades, c = _fades(decay), len(k)
+    x = q * fades.before[None]
     dx, ds = jnp.einsum("gcv,kv->gck", do, s), jnp.einsum("gck,gcv->kv", x, do)
-    dd = _up_to_backward((dx * x).sum(axis=0), decay)
+    before, halves = (dx * x).sum(axis=0), []
     own = (do * v[None]).sum(axis=-1, keepdims=True)
-    dq, dk = dx * fade + own * k[None], (own * q).sum(axis=0)
+    dq, dk = dx * fades.before[None] + own * k[None], (own * q).sum(axis=0)
     dv = ((q * k[None]).sum(axis=-1, keepdims=True) * do).sum(axis=0)
-    c = len(k)
-    for size in _chunks.sizes(c):
-        (x, y, w), (fade_x, fade_y), (first, second) = _halves(size, q, k, v, decay)
-        late = _chunks.pairs(do, size)[..., 1, :, :]
-        a, da = jnp.einsum("gbik,bjk->gbij", x, y), jnp.einsum("gbiv,bjv->gbij", late, w)
-        dx, dy = jnp.einsum("gbij,bjk->gbik", da, y), jnp.einsum("gbij,gbik->bjk", da, x)
-        dq, dk = dq + _chunks.second(dx * fade_x[None], c), dk + _chunks.first(dy * fade_y, c)
-        dv = dv + _chunks.first(jnp.einsum("gbij,gbiv->bjv", a, late), c)
-        dd = dd + _chunks.second(_up_to_backward((dx * x).sum(axis=0), second), c)
-        dd = dd + _chunks.first(_from_backward(dy * y, first), c)
-    return ds, dq, dk, dv, dd
+    for size, fade in zip(_chunks.sizes(c), fades.halves, strict=True):
+        x, y, w = _halves(size, fade, q, k, v)
+        late = _late(do, size)
+        a, da = jnp.einsum("bgik,bjk->bgij", x, y), jnp.einsum("bgiv,bjv->bgij", late, w)
+        dx, dy = jnp.einsum("bgij,bjk->bgik", da, y), jnp.einsum("bgij,bgik->bjk", da, x)
+        dq, dk = dq + _back(dx * fade[0][:, None], c), dk + _chunks.first(dy * fade[1], c)
+        dv = dv + _chunks.first(jnp.einsum("bgij,bgiv->bjv", a, late), c)
+        halves.append(((dx * x).sum(axis=1), dy * y))
+    return ds, dq, dk, dv, _spans_backward(Spans(before, jnp.zeros_like(k), halves), decay)
 
 
-def _halves(size: int, q: Array, k: Array, v: Array, decay: Array) -> Any:
+def _halves(size: int, fade: tuple[Array, Array], q: Array, k: Array, v: Array) -> tuple[Array, Array, Array]:
     """Return second queries and first keys as the middle of their pair sees them, and first values.
 
-    Then the factors that made them so, and the decays of the first and the second halves.
+    Pairs come first, (pairs, g, size, d) and (pairs, size, d): a product for each of them, whose rows lie together.
     """
-    decay = _chunks.pairs(decay, size)
-    first, second = decay[:, 0], decay[:, 1]
-    fade_x, fade_y = _up_to(second), _from(first)
-    x, y = _chunks.pairs(q, size)[:, :, 1] * fade_x[None], _chunks.pairs(k, size)[:, 0] * fade_y
-    return (x, y, _chunks.pairs(v, size)[:, 0]), (fade_x, fade_y), (first, second)
+    x, y = _late(q, size) * fade[0][:, None], _chunks.pairs(k, size)[:, 0] * fade[1]
+    return x, y, _chunks.pairs(v, size)[:, 0]
+
+
+def _late(x: Array, size: int) -> Array:
+    """Return the second halves of rows (g, c, d)."""
+    return jnp.moveaxis(_chunks.pairs(x, size)[:, :, 1], 0, 1)
+
+
+def _back(x: Array, c: int) -> Array:
+    """Put second halves where `_late` took them from, zeros elsewhere."""
+    return _chunks.second(jnp.moveaxis(x, 1, 0), c)
