@@ -41,13 +41,15 @@ def visible(
     m: int,
     *,
     causal: bool = False,
-    window: int | None = None,
+    window: int | tuple[int, int] | None = None,
     mask: ArrayLike | None = None,
     lengths: ArrayLike | None = None,
+    dilation: int = 1,
 ) -> Array:
     """Say which of n queries sees which of m keys, (..., n, m).
 
-    causal: j ≤ i + m − n;   window: |i + m − n − j| < window;   lengths: j < length;   mask: where it is true
+    causal: j ≤ i + m − n;   window: |i + m − n − j| < window, or the pair (left, right) of keys before and after;
+    dilation: only every dilation-th key, and a window of so many of them;   lengths: j < length;   mask: where true
 
     Example:
         >>> visible(2, 3, causal=True, window=2).astype(int)
@@ -57,7 +59,8 @@ def visible(
     past = np.arange(n)[:, None] + (m - n) - np.arange(m)  # how far key j lies behind query i
     seen = (past >= 0) | (not causal)
     if window is not None:
-        seen = seen & (abs(past) < window)
+        left, right = window if isinstance(window, tuple) else (window - 1, window - 1)
+        seen = seen & (past <= left * dilation) & (past >= -right * dilation) & (past % dilation == 0)
     if lengths is not None:
         seen = seen & (np.arange(m) < np.asarray(lengths)[..., None, None])
     return seen if mask is None else seen & np.asarray(mask)
@@ -146,7 +149,7 @@ def flash_attention(
     causal: bool = False,
     mask: ArrayLike | None = None,
     scale: ArrayLike | None = None,
-    window: int | None = None,
+    window: int | tuple[int, int] | None = None,
     lengths: ArrayLike | None = None,
     return_lse: bool = False,
 ) -> Any:
@@ -171,15 +174,18 @@ def window_attention(
     k: ArrayLike,
     v: ArrayLike,
     *,
-    r: int,
+    r: int | None = None,
+    left: int | None = None,
+    right: int | None = None,
+    dilation: int = 1,
     causal: bool = False,
     mask: ArrayLike | None = None,
     scale: ArrayLike | None = None,
     lengths: ArrayLike | None = None,
 ) -> Array:
-    """Attend to the r nearest keys alone: ⌊r/2⌋ to each side and the one beside the query; causal: the last r.
+    """Attend to the keys nearby: its own, `left` before it and `right` after it, every dilation-th one.
 
-    |i + m − n − j| ≤ ⌊r/2⌋;   causal: i + m − n − r < j ≤ i + m − n
+    i + m − n − j = t · dilation,   −right ≤ t ≤ left;   r: left = right = ⌊r/2⌋;   causal: left = r − 1, right = 0
 
     Source: Vaswani et al. (2017), section 4; Beltagy et al. (2020), section 3.1.
 
@@ -187,9 +193,11 @@ def window_attention(
         >>> print(window_attention(np.zeros((3, 1)), np.zeros((3, 1)), [[1.0], [2.0], [6.0]], r=2, causal=True)[:, 0])
         [1.  1.5 4. ]
     """
-    window = r if causal else r // 2 + 1
-    out: Array = flash_attention(q, k, v, causal=causal, mask=mask, scale=scale, window=window, lengths=lengths)
-    return out
+    if r is not None:
+        left, right = (r - 1, 0) if causal else (r // 2, r // 2)
+    n, m = np.shape(q)[-2], np.shape(k)[-2]
+    seen = visible(n, m, window=(left or 0, right or 0), mask=mask, lengths=lengths, dilation=dilation)
+    return attention(q, k, v, causal=causal, mask=seen, scale=scale)
 
 
 def l2_attention(

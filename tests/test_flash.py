@@ -389,6 +389,7 @@ BAD = [
     bad("mask", "dtype bool", "float32", mask=X),
     bad("scale", "a finite real number", "nan", scale=float("nan")),
     bad("window", "an integer of at least 1", "0", window=0),
+    bad("window", "or a pair (left, right)", "(1, -1)", window=(1, -1)),
     bad("lengths", "an array of integers", "int", lengths=3),
     bad("lengths", "an array of integers", "float32", lengths=jnp.ones(2)),
     bad("lengths", "a shape that broadcasts to (2,)", "(3,)", lengths=jnp.ones(3, jnp.int32)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,13 +14,16 @@ from attnlib.cost._sizes import Number, attention_sizes, itemsizes, smallest, sy
 from attnlib.cost.algebra import Cost, Step
 from attnlib.cost.softmax import state as state
 
+Window: TypeAlias = int | tuple[int, int] | None
+"""|i + m − n − j| < window, or the keys (before, after) the position itself, or all keys."""
+
 
 def flash_attention(
     n: Number,
     d_k: Number,
     *,
     causal: bool = False,
-    window: int | None = None,
+    window: Window = None,
     m: Number | None = None,
     d_v: Number | None = None,
     h: Number = 1,
@@ -41,7 +44,8 @@ def flash_attention(
         n: queries.
         d_k: width of a head's queries and keys.
         causal: whether later keys are hidden: blocks that hold no visible pair are skipped.
-        window: as in the kernel: blocks outside are skipped. Needs n and m to be integers or arrays.
+        window: as in the kernel, a number or a pair: blocks outside are skipped. Needs n and m to be integers or
+            arrays.
         m: keys; n by default.
         d_v: width of a head's values; d_k by default.
         h: query heads.
@@ -72,7 +76,8 @@ def flash_attention(
     sizes = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
     n, d_k, m, d_v, h, h_kv, batch = sizes
     _check.flags(name, causal=causal, backward=backward)
-    _check.optional_int(name, window=window, block_q=block_q, block_k=block_k)
+    _check.optional_int(name, block_q=block_q, block_k=block_k)
+    sides(name, window)
     narrow, wide = itemsizes(name, dtype)
 
     large, small = block_sizes(window, block_q, block_k)
@@ -126,11 +131,31 @@ def flash_attention(
     )
 
 
+def sides(name: str, window: Any) -> tuple[int, int] | None:
+    """Return how many keys before and after a query's own position its window holds, checked; None without one.
+
+    Example:
+        >>> sides("f", 3), sides("f", (5, 0))
+        ((2, 2), (5, 0))
+    """
+    if window is None:
+        return None
+    if _check.whole(window):
+        return (window - 1, window - 1)
+    if isinstance(window, tuple) and len(window) == 2 and all(_check.whole(side, 0) for side in window):
+        return window
+    raise ValueError(
+        f"{name}: window: expected an integer of at least 1, or a pair (left, right) of integers of at least 0, "
+        f"got {window!r}"
+    )
+
+
 def block_sizes(
-    window: int | None, block_q: int | None, block_k: int | None, device: str = "cpu"
+    window: Window, block_q: int | None, block_k: int | None, device: str = "cpu"
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return (queries, keys) of large and of small blocks: as given, or the fastest on a CPU; untried elsewhere."""
-    best = BLOCKS["window" if window is not None and window <= 128 else device if device in BLOCKS else "gpu"]
+    near = sides("block_sizes", window)
+    best = BLOCKS["window" if near is not None and max(near) < 128 else device if device in BLOCKS else "gpu"]
     large, small = ((b_q if block_q is None else block_q, b_k if block_k is None else block_k) for b_q, b_k in best)
     return large, small
 
@@ -146,31 +171,31 @@ BLOCKS = {
 
 @lru_cache(maxsize=256)
 def block_pairs(
-    n: int, m: int, block_q: int, block_k: int, causal: bool, window: int | None
+    n: int, m: int, block_q: int, block_k: int, causal: bool, window: Window
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the (query block, key block) pairs to visit: those whose every pair is visible, and the others.
 
-    Query i sees key j if low ≤ t < high with t = i + m − n − j: low = 0 if causal, high = window. The last block of
-    either side may reach past the end, and is not wholly visible then.
+    Query i sees key j if low ≤ t ≤ high with t = i + m − n − j: low = 0 if causal, else −right, and high = left. The
+    last block of either side may reach past the end, and is not wholly visible then.
 
     Example:
         >>> whole, part = block_pairs(6, 6, 2, 3, True, None)
         >>> whole.tolist(), part.tolist()
         ([[1, 0], [2, 0]], [[0, 0], [1, 1], [2, 1]])
     """
-    low = 0 if causal else -m - n if window is None else 1 - window
-    high = m + n if window is None else window
+    left, right = sides("block_pairs", window) or (m + n, m + n)
+    low, high = 0 if causal else -right, left
     rows, columns = -(-n // block_q), -(-m // block_k)
     i0, j0 = np.arange(rows)[:, None] * block_q, np.arange(columns)[None, :] * block_k
     i1, j1 = np.minimum(i0 + block_q, n), np.minimum(j0 + block_k, m)
     t_min, t_max = i0 + m - n - (j1 - 1), i1 - 1 + m - n - j0
-    visit = (t_max >= low) & (t_min < high)
-    whole = visit & (t_min >= low) & (t_max < high) & (i1 - i0 == block_q) & (j1 - j0 == block_k)
+    visit = (t_max >= low) & (t_min <= high)
+    whole = visit & (t_min >= low) & (t_max <= high) & (i1 - i0 == block_q) & (j1 - j0 == block_k)
     return np.argwhere(whole), np.argwhere(visit & ~whole)
 
 
 def cover(
-    n: int, m: int, large: tuple[int, int], small: tuple[int, int], causal: bool, window: int | None
+    n: int, m: int, large: tuple[int, int], small: tuple[int, int], causal: bool, window: Window
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the blocks to visit: large ones that are wholly visible; for the rest small ones, whole and partial.
 
@@ -182,7 +207,8 @@ def cover(
         large: queries and keys in a large block.
         small: the same in a small one. They divide those of a large block, or it holds the whole side.
         causal: query i sees keys j ≤ i + m − n only.
-        window: query i sees keys |j − i − m + n| < window only; None: no window.
+        window: query i sees keys |j − i − m + n| < window only, or with a pair (left, right) so many before and
+            after its position; None: no window.
 
     Returns:
         Three integer arrays of shape (blocks, 2): the (query block, key block) pairs of whole large blocks, of whole
@@ -199,7 +225,7 @@ def cover(
     """
     name = "cost.cover"
     _check.positive_int(name, n=n, m=m)
-    _check.optional_int(name, window=window)
+    sides(name, window)
     _check.flags(name, causal=causal)
     for argument, pair in (("large", large), ("small", small)):
         if not isinstance(pair, tuple) or len(pair) != 2 or not all(map(_check.whole, pair)):
@@ -211,7 +237,7 @@ def cover(
 
 @lru_cache(maxsize=256)
 def _cover(
-    n: int, m: int, large: tuple[int, int], small: tuple[int, int], causal: bool, window: int | None
+    n: int, m: int, large: tuple[int, int], small: tuple[int, int], causal: bool, window: Window
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     whole, _ = block_pairs(n, m, *large, causal, window)
     taken = np.zeros((-(-n // large[0]), -(-m // large[1])), bool)
@@ -221,7 +247,7 @@ def _cover(
 
 
 def _visited(
-    name: str, n: Number, m: Number, large: tuple[int, int], small: tuple[int, int], causal: bool, window: int | None
+    name: str, n: Number, m: Number, large: tuple[int, int], small: tuple[int, int], causal: bool, window: Window
 ) -> tuple[Number, Number, Number, Number]:
     """Count pairs, rows and columns of the visited blocks of one head, and the blocks."""
     if symbolic(n, m):

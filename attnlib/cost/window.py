@@ -1,21 +1,26 @@
-"""Costs of restricted attention."""
+"""Costs of restricted attention: which keys are near, and what looking at them costs. No JAX."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost._sizes import Number, size, smallest, symbolic
-from attnlib.cost.algebra import Cost
+from attnlib.cost._sizes import Number, largest, size, smallest, symbolic
+from attnlib.cost.algebra import COUNTS, Cost
 from attnlib.cost.flash import flash_attention
 
 
 def window_attention(
     n: Number,
     d_k: Number,
-    r: int,
+    r: int | None = None,
     *,
+    left: int | None = None,
+    right: int | None = None,
+    dilation: int = 1,
     m: Number | None = None,
     d_v: Number | None = None,
     h: Number = 1,
@@ -30,11 +35,15 @@ def window_attention(
     """Cost of `attnlib.window_attention`: the blocks of scores that the window touches.
 
     With P pairs in these blocks: 2P(d_k + d_v) FLOPs in matrix products. `window_pairs` counts the pairs that matter.
+    A dilated window is that of `dilation` shorter problems.
 
     Args:
-        n: queries, integers or arrays.
+        n: queries, integers or arrays; an integer with a dilation.
         d_k: width of a head's queries and keys.
         r: size of the neighbourhood: causal, the last r keys; otherwise ⌊r/2⌋ to each side.
+        left: keys before the position itself, in place of r.
+        right: keys after it; causal, 0.
+        dilation: only every dilation-th key counts.
         m: keys; n by default.
         d_v: width of a head's values; d_k by default.
         h: query heads.
@@ -47,11 +56,12 @@ def window_attention(
         dtype: of q, k, v and the output; scores and sums are float32 at least.
 
     Returns:
-        A `Cost` with the steps of `flash_attention`. Its path is the number of such layers that connect the two ends:
-        ⌈(n−1)/⌊r/2⌋⌉, causal ⌈(n−1)/(r−1)⌉, and 0 when no number does.
+        A `Cost` with the steps of `flash_attention`. Its path is the number of such layers that connect the two ends,
+        either way if the window has keys on both sides: ⌈(n−1)/⌊r/2⌋⌉, causal ⌈(n−1)/(r−1)⌉, and 0 when no number
+        does, as where n − 1 is no multiple of the dilation.
 
     Raises:
-        ValueError: as `flash_attention`; an r that is not a positive integer, symbols.
+        ValueError: as `flash_attention`; what the kernel refuses of a neighbourhood, symbols.
 
     Source: Vaswani et al. (2017), table 1.
 
@@ -61,67 +71,159 @@ def window_attention(
         (2.0, 65)
     """
     name = "cost.window_attention"
-    _check.positive_int(name, r=r)
-    _check.flags(name, causal=causal)
-    n = size(name, "n", n)
+    near = neighbourhood(name, r, left, right, dilation, causal)
+    n, m = size(name, "n", n), None if m is None else size(name, "m", m)
     if symbolic(n):
         raise ValueError(f"{name}: n: expected integers, as blocks are counted one by one, got {n}")
+    if dilation > 1 and not (isinstance(n, int) and isinstance(m, int | None)):
+        raise ValueError(f"{name}: n: expected integers n and m with a dilation, got {n}, {m}")
+    options: dict[str, Any] = {"d_v": d_v, "h": h, "h_kv": h_kv, "causal": causal, "window": near}
+    options |= {"block_q": block_q, "block_k": block_k, "backward": backward, "dtype": dtype}
     with _check.named(name, "cost.flash_attention"):
-        cost = flash_attention(
-            *(n, d_k),
-            m=m,
-            d_v=d_v,
-            h=h,
-            h_kv=h_kv,
-            batch=batch,
-            causal=causal,
-            window=r if causal else r // 2 + 1,
-            block_q=block_q,
-            block_k=block_k,
-            backward=backward,
-            dtype=dtype,
-        )
-    step = r - 1 if causal else r // 2
-    path = -(-(n - 1) // step) if step else 0 * n
-    return replace(cost, path=path)
+        whole = flash_attention(n, d_k, m=m, batch=batch, **options)
+        if dilation > 1:
+            _, groups = residues(n, n if m is None else m, dilation)
+            classes = [
+                flash_attention(rows, d_k, m=columns, batch=batch * (last - first), **options)
+                for first, last, rows, columns in groups
+                if rows and columns
+            ]
+            whole = _together(whole, classes)
+    steps = [side for side in (near if not causal else near[:1]) if side]
+    path = -(-(n - 1) // (min(steps) * dilation)) if steps else 0 * n
+    return replace(whole, path=path if dilation == 1 or (n - 1) % dilation == 0 else 0)
 
 
-def window_pairs(n: Number, r: Number, *, causal: bool = True) -> Number:
-    """Count the pairs of n queries and n keys that lie within a window: about nr.
+def neighbourhood(name: str, r: Any, left: Any, right: Any, dilation: Any, causal: Any) -> tuple[int, int]:
+    """Return how many keys before and after its own a query sees, checked.
 
-    causal: nr − r(r−1)/2 for r ≤ n; otherwise n(2s + 1) − s(s + 1) with s = ⌊r/2⌋ < n.
+    Example:
+        >>> neighbourhood("f", 4, None, None, 1, False), neighbourhood("f", None, 3, None, 1, True)
+        ((2, 2), (3, 0))
+    """
+    _check.flags(name, causal=causal)
+    _check.positive_int(name, dilation=dilation)
+    if r is not None:
+        _check.positive_int(name, r=r)
+        for side, value in (("left", left), ("right", right)):
+            if value is not None:
+                raise ValueError(f"{name}: {side}: expected None together with r, got {value!r}")
+        return (r - 1, 0) if causal else (r // 2, r // 2)
+    if left is None and right is None:
+        raise ValueError(f"{name}: r: expected an integer of at least 1, or left and right, got None")
+    right = 0 if right is None and causal else right
+    _check.at_least(name, 0, left=left, right=right)
+    if causal and right:
+        raise ValueError(f"{name}: right: expected 0 with causal, which hides what comes after, got {right}")
+    return left, right
+
+
+def residues(n: int, m: int, dilation: int) -> tuple[int, list[tuple[int, int, int, int]]]:
+    """Group the classes of positions that are multiples of the dilation apart by their numbers of queries and keys.
+
+    Query i stands at position i + m − n. Filled up at the front, both lengths are multiples of the dilation: class c
+    holds the positions c, c + dilation, …, and one fewer if it begins in what was filled up.
+
+    Returns:
+        The dilation, or max(n, m) where it is larger: a query sees its own key alone either way. And the groups
+        (first class, last class + 1, queries, keys).
+
+    Example:
+        >>> residues(5, 5, 2), residues(7, 5, 3)
+        ((2, [(0, 1, 2, 2), (1, 2, 3, 3)]), (3, [(0, 1, 2, 1), (1, 2, 2, 2), (2, 3, 3, 2)]))
+    """
+    dilation = min(dilation, max(n, m))
+    cut = sorted({0, -n % dilation, -m % dilation, dilation})
+    rows, columns = -(-n // dilation), -(-m // dilation)
+    groups = [
+        (first, last, rows - (first < -n % dilation), columns - (first < -m % dilation))
+        for first, last in pairwise(cut)
+    ]
+    return dilation, groups
+
+
+def _together(whole: Cost, parts: Sequence[Cost]) -> Cost:
+    """Add up the same steps of several problems that share out one, `whole`; they keep what it keeps."""
+    steps = (
+        replace(step, **{field: sum(getattr(part[step.name], field) for part in parts) for field in COUNTS})
+        for step in whole.steps
+    )
+    live = 0
+    for part in parts:
+        live = largest(live, part.live)
+    return replace(whole, steps=tuple(steps), live=live)
+
+
+def window_pairs(
+    n: Number,
+    r: Number | None = None,
+    *,
+    causal: bool = True,
+    left: int | None = None,
+    right: int | None = None,
+    dilation: int = 1,
+) -> Number:
+    """Count the pairs of n queries and n keys that lie within a window: about n times its keys.
+
+    Σ_t (n − |t| · dilation) over −right ≤ t ≤ left; r, causal: nr − r(r−1)/2 for r ≤ n
 
     Args:
         n: queries and keys.
         r: size of the neighbourhood: causal, the last r keys; otherwise ⌊r/2⌋ to each side.
         causal: whether later keys are hidden.
+        left: keys before the position itself, in place of r.
+        right: keys after it; causal, 0.
+        dilation: only every dilation-th key counts.
 
     Returns:
         The number of pairs, of the type of n and r.
 
     Raises:
-        ValueError: a size below 1 or not whole.
+        ValueError: a size below 1 or not whole; what the kernel refuses of a neighbourhood.
 
     Example:
         >>> window_pairs(4, 2), window_pairs(4, 2, causal=False), window_pairs(4, 9)
         (7, 10, 10)
+        >>> window_pairs(5, left=1, right=0, causal=False, dilation=2)
+        8
     """
     name = "cost.window_pairs"
-    n, r = size(name, "n", n), size(name, "r", r)
-    _check.flags(name, causal=causal)
-    exact = not symbolic(n, r)
-    if causal:
-        s = smallest(r, n)
-        missing = s * (s - 1)
-        return n * s - (missing // 2 if exact else missing / 2)
-    if not exact:
-        import sympy
+    n = size(name, "n", n)
+    if r is None or left is not None or right is not None:
+        sides: tuple[Number, ...] = neighbourhood(name, r, left, right, dilation, causal)
+    else:
+        r = size(name, "r", r)
+        _check.flags(name, causal=causal)
+        _check.positive_int(name, dilation=dilation)
+        sides = (r - 1, 0 * r) if causal else (_half(r), _half(r))
+    exact = not symbolic(n, *sides)
+    furthest = _half(n - 1, dilation)
+    total = n
+    for side in sides:
+        s = smallest(side, furthest)
+        missing = dilation * s * (s + 1)
+        total = total + n * s - (missing // 2 if exact else missing / 2)
+    return total
 
-        r = sympy.floor(sympy.sympify(r) / 2)
-    s = smallest(r // 2 if exact else r, n - 1)
-    return n * (2 * s + 1) - s * (s + 1)
+
+def _half(x: Number, part: int = 2) -> Number:
+    """Return ⌊x/part⌋."""
+    if not symbolic(x):
+        return x // part
+    import sympy
+
+    return x if part == 1 else sympy.floor(x / part)
 
 
-def state(n: Number, d_k: Number, d_v: Number, *, r: int) -> Number:
-    """Return how many numbers decoding keeps for a head of keys after n positions: the last r keys and values."""
-    return smallest(n, r) * (d_k + d_v)
+def state(
+    n: Number,
+    d_k: Number,
+    d_v: Number,
+    *,
+    r: int | None = None,
+    left: int | None = None,
+    dilation: int = 1,
+) -> Number:
+    """Return how many numbers decoding keeps for a head of keys after n positions: keys and values within reach."""
+    before, _ = neighbourhood("cost.window.state", r, left, None, dilation, True)
+    return smallest(n, before * dilation + 1) * (d_k + d_v)

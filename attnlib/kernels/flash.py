@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attnlib import _arrays, _check
 from attnlib._sharding import each_device
-from attnlib.cost.flash import block_sizes, cover
+from attnlib.cost.flash import block_sizes, cover, sides
 from attnlib.kernels._exponential import exp_nonpositive
 from attnlib.kernels._heads import Index, at, bad, each_head, finite, lift, share
 
@@ -29,7 +29,7 @@ def flash_attention(
     causal: bool = False,
     mask: Bool[AnyArray, "..."] | None = None,
     scale: float | Float[Array, ""] | None = None,
-    window: int | None = None,
+    window: int | tuple[int, int] | None = None,
     lengths: Int[AnyArray, "..."] | None = None,
     block_q: int | None = None,
     block_k: int | None = None,
@@ -50,7 +50,8 @@ def flash_attention(
         causal: query i sees key j only if j ≤ i + m − n.
         mask: boolean, True = may attend, broadcastable to (..., n, m).
         scale: factor of the scores; 1/√d_k by default.
-        window: query i sees key j only if |i + m − n − j| < window: with `causal`, the last `window` keys.
+        window: query i sees key j only if |i + m − n − j| < window: with `causal`, the last `window` keys. A pair
+            (left, right) says how many keys before and after its own position i + m − n: w is (w − 1, w − 1).
         lengths: how many keys exist, integers broadcastable to the leading axes: keys from there on are hidden.
         block_q: queries in every block; by default what was fastest on such a device: on CPU 1,024 where every pair
             is visible, 256 where a mask or an end cuts and in the backward pass, 128 with a window up to 128.
@@ -84,12 +85,13 @@ def flash_attention(
     name = "flash_attention"
     lead = _arrays.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)
     _check.flags(name, return_lse=return_lse)
-    _check.optional_int(name, window=window, block_q=block_q, block_k=block_k)
+    _check.optional_int(name, block_q=block_q, block_k=block_k)
+    near = sides(name, window)
     _arrays.lengths(name, lengths, lead)
     q, k, v = (jnp.asarray(x) for x in (q, k, v))
     n, m = q.shape[-2], k.shape[-2]
-    blocks = block_sizes(window, block_q, block_k, jax.default_backend())
-    large, small = (Tiles(n, m, min(b_q, n), min(b_k, m), causal, window) for b_q, b_k in blocks)
+    blocks = block_sizes(near, block_q, block_k, jax.default_backend())
+    large, small = (Tiles(n, m, min(b_q, n), min(b_k, m), causal, near) for b_q, b_k in blocks)
     factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, _arrays.wide(q, k))
     arrays = {
         "q": q,
@@ -110,7 +112,7 @@ class Tiles(NamedTuple):
     block_q: int
     block_k: int
     causal: bool
-    window: int | None
+    window: tuple[int, int] | None
 
     def rows(self, x: Array, i: Array) -> Array:
         """Return query block i of x. The last block ends at n, so it repeats rows, which `visible` hides."""
@@ -133,7 +135,8 @@ class Tiles(NamedTuple):
         if self.causal:
             seen &= past >= 0
         if self.window is not None:
-            seen &= (past < self.window) & (past > -self.window)
+            left, right = self.window
+            seen &= (past <= left) & (past >= -right)
         if length is not None:
             seen &= column < length
         if mask is not None:
