@@ -62,6 +62,28 @@ def lengths(function: str, value: Any, lead: tuple[int, ...]) -> None:
         raise ValueError(f"{function}: lengths: expected a shape that broadcasts to {lead}, got {value.shape}")
 
 
+def segments(function: str, value: Any, lead: tuple[int, ...], n: int, m: int) -> tuple[Any, Any]:
+    """Return the ids of n queries and of m keys, or None and None; raise unless they are integers of these shapes."""
+    if value is None:
+        return None, None
+    pair = value if isinstance(value, tuple) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{function}: segments: expected an array or a pair of arrays, got {len(pair)} of them")
+    for x, rows in zip(pair, (n, m), strict=True):
+        if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+            raise ValueError(f"{function}: segments: expected arrays of integers, got {type(x).__name__}")
+        if not jnp.issubdtype(x.dtype, jnp.integer):
+            raise ValueError(f"{function}: segments: expected arrays of integers, got {x.dtype}")
+        if x.shape[-1:] != (rows,) or not _check.fits(x.shape, (*lead, rows)):
+            raise ValueError(
+                f"{function}: segments: expected shapes that end with n = {n} and m = {m} and broadcast to the "
+                f"leading axes {lead}, a pair if n ≠ m, got {', '.join(str(x.shape) for x in pair)}"
+            )
+    if pair[0].dtype != pair[1].dtype:
+        raise ValueError(f"{function}: segments: expected one dtype, got {pair[0].dtype} and {pair[1].dtype}")
+    return jnp.asarray(pair[0]), jnp.asarray(pair[1])
+
+
 def clipped(lengths: Any, n: int) -> jax.Array:
     """Return checked lengths as int32, no larger than n, whatever integers they are: 2³² − 1 is not −1."""
     lengths = jnp.asarray(lengths)

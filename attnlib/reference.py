@@ -45,11 +45,13 @@ def visible(
     mask: ArrayLike | None = None,
     lengths: ArrayLike | None = None,
     dilation: int = 1,
+    segments: Any = None,
 ) -> Array:
     """Say which of n queries sees which of m keys, (..., n, m).
 
     causal: j ≤ i + m − n;   window: |i + m − n − j| < window, or the pair (left, right) of keys before and after;
-    dilation: only every dilation-th key, and a window of so many of them;   lengths: j < length;   mask: where true
+    dilation: only every dilation-th key, and a window of so many of them;   lengths: j < length;   mask: where true;
+    segments: ids, one array or a pair for queries and keys, have to be equal
 
     Example:
         >>> visible(2, 3, causal=True, window=2).astype(int)
@@ -63,6 +65,9 @@ def visible(
         seen = seen & (past <= left * dilation) & (past >= -right * dilation) & (past % dilation == 0)
     if lengths is not None:
         seen = seen & (np.arange(m) < np.asarray(lengths)[..., None, None])
+    if segments is not None:
+        ids_q, ids_k = map(np.asarray, segments if isinstance(segments, tuple) else (segments, segments))
+        seen = seen & (ids_q[..., :, None] == ids_k[..., None, :])
     return seen if mask is None else seen & np.asarray(mask)
 
 
@@ -151,6 +156,7 @@ def flash_attention(
     scale: ArrayLike | None = None,
     window: int | tuple[int, int] | None = None,
     lengths: ArrayLike | None = None,
+    segments: Any = None,
     return_lse: bool = False,
 ) -> Any:
     """Compute `attention`: the same function, with more ways to hide keys, and log Σ_j e^(s_ij) if asked for.
@@ -161,7 +167,8 @@ def flash_attention(
         [[2.]] [2.]
     """
     q, k = float64(q), float64(k)
-    seen = visible(q.shape[-2], k.shape[-2], causal=causal, window=window, mask=mask, lengths=lengths)
+    hide = {"window": window, "mask": mask, "lengths": lengths, "segments": segments}
+    seen = visible(q.shape[-2], k.shape[-2], causal=causal, **hide)
     o = attention(q, k, v, mask=seen, scale=scale)
     if not return_lse:
         return o
@@ -182,6 +189,7 @@ def window_attention(
     mask: ArrayLike | None = None,
     scale: ArrayLike | None = None,
     lengths: ArrayLike | None = None,
+    segments: Any = None,
 ) -> Array:
     """Attend to the keys nearby: its own, `left` before it and `right` after it, every dilation-th one.
 
@@ -195,8 +203,9 @@ def window_attention(
     """
     if r is not None:
         left, right = (r - 1, 0) if causal else (r // 2, r // 2)
+    near = {"window": (left or 0, right or 0), "dilation": dilation}
     n, m = np.shape(q)[-2], np.shape(k)[-2]
-    seen = visible(n, m, window=(left or 0, right or 0), mask=mask, lengths=lengths, dilation=dilation)
+    seen = visible(n, m, **near, mask=mask, lengths=lengths, segments=segments)
     return attention(q, k, v, causal=causal, mask=seen, scale=scale)
 
 

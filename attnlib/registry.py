@@ -200,7 +200,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         chapter="flash",
         paper="dao2022",
         blocks=({"block_q": 1, "block_k": 1}, {"block_q": 3, "block_k": 4}, {"block_q": 4}, {"block_k": 2}),
-        leading={"mask": 2, "lengths": 0},
+        leading={"mask": 2, "lengths": 0, "segments": 1},
     ),
     Mechanism(
         name="window_attention",
@@ -216,7 +216,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         options={"r": 4},
         typical={"r": 512},
         blocks=({"block_q": 3, "block_k": 4}, {"block_k": 2}),
-        leading={"mask": 2, "lengths": 0},
+        leading={"mask": 2, "lengths": 0, "segments": 1},
     ),
     Mechanism(
         name="linear_attention",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,6 +32,7 @@ def flash_attention(
     block_q: int | None = None,
     block_k: int | None = None,
     backward: bool = False,
+    segments: tuple[Any, ...] | None = None,
     dtype: Any = "float32",
 ) -> Cost:
     """Cost of `attnlib.flash_attention`: every block of scores that may hold a visible pair, forgotten at once.
@@ -54,6 +55,9 @@ def flash_attention(
         block_q: queries in every block; by default the two sizes that the kernel takes on CPU.
         block_k: keys in every block.
         backward: add the gradients with respect to q, k and v.
+        segments: lengths n_1, n_2, … of packed sequences in order, which add up to n = m; or a pair of such tuples,
+            for queries and for keys. Only
+            blocks whose ranges of ids overlap are counted: about Σ n_i² pairs.
         dtype: of q, k, v and the output; scores and sums are float32 at least.
 
     Returns:
@@ -62,7 +66,8 @@ def flash_attention(
         that are multiples of all blocks.
 
     Raises:
-        ValueError: a size below 1 or not whole, heads that do not divide, an unknown dtype, symbols with a window.
+        ValueError: a size below 1 or not whole, heads that do not divide, an unknown dtype, symbols with a window,
+            segments that do not add up, or with lengths that are symbols or arrays.
 
     Source: Dao et al. (2022), algorithm 1; loop order and the unscaled sums: Dao (2023), algorithm 1.
 
@@ -71,6 +76,8 @@ def flash_attention(
         256.0
         >>> flash_attention(8192, 64, causal=True, block_q=512, block_k=512).matmul_flops / 8192**2
         136.0
+        >>> round(flash_attention(8192, 64, segments=(1024,) * 8).matmul_flops / 8192**2)  # an eighth
+        32
     """
     name = "cost.flash_attention"
     sizes = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)
@@ -80,9 +87,11 @@ def flash_attention(
     sides(name, window)
     narrow, wide = itemsizes(name, dtype)
 
-    large, small = block_sizes(window, block_q, block_k)
+    ids = segment_ids(name, segments, n, m)
+    large, small = block_sizes(window, block_q, block_k, packed=ids is not None)
     heads = batch * h
-    pairs, rows, columns, blocks = (heads * count for count in _visited(name, n, m, large, small, causal, window))
+    visited = partial(_visited, name, n, m, small=small, causal=causal, window=window)
+    pairs, rows, columns, blocks = (heads * count for count in visited(large, ids=ids))
     q, k, v, o = (x * narrow for x in sizes.arrays)
     one = heads * n * wide
     scores = Step("scores", 2 * pairs * d_k, bytes_read=q + columns * d_k * narrow, calls=blocks)
@@ -101,7 +110,7 @@ def flash_attention(
     forward = Cost((scores, softmax, values), live=sums + 2 * tile, saved=q + k + v + o + 2 * one, path=1)
     if not backward:
         return forward
-    pairs, rows, columns, blocks = (heads * count for count in _visited(name, n, m, small, small, causal, window))
+    pairs, rows, columns, blocks = (heads * count for count in visited(small, ids=ids))
     again = Step("scores, again", 2 * pairs * d_k, bytes_read=q + columns * d_k * narrow, calls=blocks)
     return replace(
         forward,
@@ -151,13 +160,16 @@ def sides(name: str, window: Any) -> tuple[int, int] | None:
 
 
 def block_sizes(
-    window: Window, block_q: int | None, block_k: int | None, device: str = "cpu"
+    window: Window, block_q: int | None, block_k: int | None, device: str = "cpu", *, packed: bool = False
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return (queries, keys) of large and of small blocks: as given, or the fastest on a CPU; untried elsewhere."""
+    """Return (queries, keys) of large and of small blocks: as given, or the fastest on a CPU; untried elsewhere.
+
+    Packed sequences have small ones alone: where one ends is not known, and a block holds all pairs of two of them.
+    """
     near = sides("block_sizes", window)
     best = BLOCKS["window" if near is not None and max(near) < 128 else device if device in BLOCKS else "gpu"]
     large, small = ((b_q if block_q is None else block_q, b_k if block_k is None else block_k) for b_q, b_k in best)
-    return large, small
+    return (small, small) if packed else (large, small)
 
 
 BLOCKS = {
@@ -246,8 +258,62 @@ def _cover(
     return whole, left, part
 
 
+def segment_ids(name: str, segments: Any, n: Number, m: Number) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the ids of n queries and of m keys of packed sequences, from their lengths, checked.
+
+    Example:
+        >>> segment_ids("f", ((1, 2), (2, 3)), 3, 5)
+        (array([0, 1, 1]), array([0, 0, 1, 1, 1]))
+    """
+    if segments is None:
+        return None
+    if not (isinstance(n, int) and isinstance(m, int)):
+        raise ValueError(f"{name}: n: expected integers n and m with segments, got {n}, {m}")
+    pair = (
+        segments if isinstance(segments, tuple) and any(isinstance(x, tuple) for x in segments) else (segments,) * 2
+    )
+    whole = [isinstance(side, tuple) and all(_check.whole(x, 0) for x in side) for side in pair]
+    if not all(whole) or len(pair) != 2 or len(pair[0]) != len(pair[1]):
+        raise ValueError(
+            f"{name}: segments: expected a tuple of integers of at least 0, or two of as many, got {segments!r}"
+        )
+    if (sum(pair[0]), sum(pair[1])) != (n, m):
+        raise ValueError(
+            f"{name}: segments: expected lengths that add up to n = {n} and m = {m}, "
+            f"got {sum(pair[0])} and {sum(pair[1])}"
+        )
+    queries, keys = (np.repeat(np.arange(len(side)), side) for side in pair)
+    return queries, keys
+
+
+def meeting(ids: tuple[Any, Any], pairs: np.ndarray, block_q: int, block_k: int) -> Any:
+    """Say between which of the (query block, key block) pairs ids may be equal: those whose ranges overlap.
+
+    ids: of queries (n,) and of keys (m,), of NumPy or JAX. The last block of a side ends where the side does.
+
+    Example:
+        >>> meeting((np.array([0, 0, 1, 1]), np.array([0, 1, 1])), np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), 2, 2)
+        array([ True,  True,  True,  True])
+    """
+    ranges = []
+    for x, block in zip(ids, (block_q, block_k), strict=True):
+        first = np.minimum(np.arange(0, len(x), block), len(x) - block)
+        rows = x[first[:, None] + np.arange(block)]
+        ranges.append((rows.min(axis=1), rows.max(axis=1)))
+    (low_q, high_q), (low_k, high_k) = ranges
+    i, j = pairs.T
+    return (low_q[i] <= high_k[j]) & (low_k[j] <= high_q[i])
+
+
 def _visited(
-    name: str, n: Number, m: Number, large: tuple[int, int], small: tuple[int, int], causal: bool, window: Window
+    name: str,
+    n: Number,
+    m: Number,
+    large: tuple[int, int],
+    small: tuple[int, int],
+    causal: bool,
+    window: Window,
+    ids: tuple[np.ndarray, np.ndarray] | None,
 ) -> tuple[Number, Number, Number, Number]:
     """Count pairs, rows and columns of the visited blocks of one head, and the blocks."""
     if symbolic(n, m):
@@ -261,6 +327,10 @@ def _visited(
         n, m = int(n), int(m)
         wide, narrow = ((min(b_q, n), min(b_k, m)) for b_q, b_k in (large, small))
         whole, left, part = cover(n, m, wide, narrow, causal, window)
+        if ids is not None:
+            whole, left, part = (
+                x[meeting(ids, x, *size)] for x, size in zip((whole, left, part), (wide, narrow, narrow), strict=True)
+            )
         return _totals((wide, len(whole)), (narrow, len(left) + len(part)))
 
     if isinstance(n, np.ndarray) or isinstance(m, np.ndarray):

@@ -7,10 +7,12 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from attnlib import _check
 from attnlib.cost._sizes import Number, largest, size, smallest, symbolic
 from attnlib.cost.algebra import COUNTS, Cost
-from attnlib.cost.flash import flash_attention
+from attnlib.cost.flash import flash_attention, segment_ids
 
 
 def window_attention(
@@ -30,6 +32,7 @@ def window_attention(
     block_q: int | None = None,
     block_k: int | None = None,
     backward: bool = False,
+    segments: tuple[Any, ...] | None = None,
     dtype: Any = "float32",
 ) -> Cost:
     """Cost of `attnlib.window_attention`: the blocks of scores that the window touches.
@@ -53,6 +56,7 @@ def window_attention(
         block_q: queries in a block; by default what the kernel takes on CPU.
         block_k: keys in a block.
         backward: add the gradients with respect to q, k and v.
+        segments: lengths of packed sequences, as `cost.flash_attention` takes them.
         dtype: of q, k, v and the output; scores and sums are float32 at least.
 
     Returns:
@@ -80,18 +84,39 @@ def window_attention(
     options: dict[str, Any] = {"d_v": d_v, "h": h, "h_kv": h_kv, "causal": causal, "window": near}
     options |= {"block_q": block_q, "block_k": block_k, "backward": backward, "dtype": dtype}
     with _check.named(name, "cost.flash_attention"):
-        whole = flash_attention(n, d_k, m=m, batch=batch, **options)
+        whole = flash_attention(n, d_k, m=m, batch=batch, segments=segments, **options)
         if dilation > 1:
-            _, groups = residues(n, n if m is None else m, dilation)
-            classes = [
-                flash_attention(rows, d_k, m=columns, batch=batch * (last - first), **options)
-                for first, last, rows, columns in groups
-                if rows and columns
-            ]
-            whole = _together(whole, classes)
+            whole = _together(
+                whole, _classes(name, n, n if m is None else m, d_k, dilation, batch, segments, options)
+            )
     steps = [side for side in (near if not causal else near[:1]) if side]
     path = -(-(n - 1) // (min(steps) * dilation)) if steps else 0 * n
     return replace(whole, path=path if dilation == 1 or (n - 1) % dilation == 0 else 0)
+
+
+def _classes(
+    name: str, n: int, m: int, d_k: Number, dilation: int, batch: Number, segments: Any, options: dict[str, Any]
+) -> list[Cost]:
+    """Return the cost of attention within each class of positions; without segments those that are alike at once."""
+    dilation, groups = residues(n, m, dilation)
+    met = [(first, last, rows, columns) for first, last, rows, columns in groups if rows and columns]
+    ids = segment_ids(name, segments, n, m)
+    if ids is None:
+        return [
+            flash_attention(rows, d_k, m=columns, batch=batch * (b - a), **options) for a, b, rows, columns in met
+        ]
+
+    least = 1 + max(int(x.max()) for x in ids)
+
+    def part(x: Any, c: int) -> tuple[int, ...]:
+        """How many positions of class c each segment has: the last class has the last position."""
+        return tuple(int(count) for count in np.bincount(x[::-1][dilation - 1 - c :: dilation], minlength=least))
+
+    return [
+        flash_attention(rows, d_k, m=columns, batch=batch, segments=tuple(part(x, c) for x in ids), **options)
+        for a, b, rows, columns in met
+        for c in range(a, b)
+    ]
 
 
 def neighbourhood(name: str, r: Any, left: Any, right: Any, dilation: Any, causal: Any) -> tuple[int, int]:

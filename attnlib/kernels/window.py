@@ -15,7 +15,7 @@ from attnlib import _arrays, _check
 from attnlib._sharding import each_device
 from attnlib.cost.window import neighbourhood, residues
 from attnlib.kernels._heads import lift
-from attnlib.kernels.flash import flash_attention
+from attnlib.kernels.flash import OWN, Segments, flash_attention
 
 AnyArray = Array | np.ndarray
 
@@ -33,6 +33,7 @@ def window_attention(
     mask: Bool[AnyArray, "..."] | None = None,
     scale: float | Float[Array, ""] | None = None,
     lengths: Int[AnyArray, "..."] | None = None,
+    segments: Segments | None = None,
     block_q: int | None = None,
     block_k: int | None = None,
 ) -> Float[Array, "*b n d_v"]:
@@ -60,6 +61,7 @@ def window_attention(
         mask: boolean, True = may attend, broadcastable to (..., n, m); hides pairs but saves no work.
         scale: factor of the scores; 1/√d_k by default.
         lengths: how many keys exist, integers broadcastable to the leading axes.
+        segments: ids of packed sequences, as `flash_attention` takes them: a query sees keys of its own id alone.
         block_q: queries in a block; by default what was fastest on such a device.
         block_k: keys in a block.
 
@@ -85,27 +87,27 @@ def window_attention(
     """
     name = "window_attention"
     near = neighbourhood(name, r, left, right, dilation, causal)
+    common: dict[str, Any] = {"mask": mask, "scale": scale, "lengths": lengths, "segments": segments}
     options: dict[str, Any] = {"window": near, "causal": causal, "block_q": block_q, "block_k": block_k}
     if dilation == 1:
         with _check.named(name, "flash_attention"):
-            return cast(Array, flash_attention(q, k, v, mask=mask, scale=scale, lengths=lengths, **options))
+            return cast(Array, flash_attention(q, k, v, **common, **options))
     lead = _arrays.attention(name, q, k, v, causal=causal, mask=mask, scale=scale)
     _check.optional_int(name, block_q=block_q, block_k=block_k)
     _arrays.lengths(name, lengths, lead)
+    ids = _arrays.segments(name, segments, lead, q.shape[-2], k.shape[-2])
     arrays = {
         "q": jnp.asarray(q),
         "k": jnp.asarray(k),
         "v": jnp.asarray(v),
         "mask": None if mask is None else jnp.asarray(mask),
         "lengths": None if lengths is None else _arrays.clipped(lengths, k.shape[-2]),
+        "segments": ids[0],
+        "segments of keys": ids[1],
     }
     factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, _arrays.wide(q, k))
     call = (_dilated, dilation, tuple(options.items()))
     return cast(Array, each_device(name, call, arrays, OWN, {"scale": factor}, 2))
-
-
-OWN = {"q": 2, "k": 2, "v": 2, "mask": 2, "lengths": 0}
-"""Axes that follow the leading ones."""
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -113,13 +115,14 @@ def _dilated(
     dilation: int, options: tuple[tuple[str, Any], ...], arrays: dict[str, Any], shared: dict[str, Array]
 ) -> Array:
     """Attend within each class of positions that are a multiple of the dilation apart, counted from the last."""
-    q, k, v, mask, lengths = (arrays[a] for a in OWN)
+    q, k, v, mask, lengths, *ids = (arrays[a] for a in OWN)
     n, m = q.shape[-2], k.shape[-2]
     lead = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)))
     dilation, groups = residues(n, m, dilation)
     missing = -m % dilation
     q, k, v = (jnp.moveaxis(_fold(x, -2, dilation), -2, -3) for x in (q, k, v))
     mask = None if mask is None else _fold_mask(mask, dilation)
+    ids = [None if x is None else jnp.moveaxis(_fold(x, -1, dilation), -1, -2) for x in ids]
     outs = []
     for first, last, rows, columns in groups:
         here = slice(first, last)
@@ -136,6 +139,8 @@ def _dilated(
                 place = lift(jnp.arange(first, last, dtype=jnp.int32), lengths.ndim + 1)
                 there = -((place - missing - lengths[..., None]) // dilation) - (k.shape[-2] - columns)
                 some["lengths"] = jnp.maximum(there, 0)
+            if ids[0] is not None:
+                some["segments"] = ids[0][..., here, -rows:], ids[1][..., here, -columns:]
             o = cast(Array, flash_attention(q_c, k_c, v_c, scale=shared["scale"], **some, **dict(options)))
         outs.append(_fill(o, -2, q.shape[-2] - rows))
     out = jnp.moveaxis(jnp.concatenate(outs, axis=-3), -3, -2)

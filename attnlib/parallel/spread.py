@@ -50,12 +50,12 @@ def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) 
 
     Returns:
         The function: positional arguments are arrays (..., n, d), whose leading axes broadcast. The options `mask`
-        (..., n, m) and `lengths` (...) are spread with them, other arrays among the options (a traced scale, a random
-        key) are the same on every device; the rest is compiled in. Axes that every array has are split first, the
-        first axis first: batch before heads, and the heads of grouped queries only when nothing else is left. An axis
-        of length 1 is not split: grouped keys, a shared mask or length are copied to every device, and never repeated
-        within one. Compiled as by `jax.jit`, once for each `fn` (a new lambda every call compiles every call);
-        works inside `jit`, `vmap`, `grad` and `jax.export`.
+        (..., n, m), `lengths` (...) and `segments` (..., n), one array or two, are spread with them, other arrays
+        among the options (a traced scale, a random key) are the same on every device; the rest is compiled in. Axes
+        that every array has are split first, the first axis first: batch before heads, and the heads of grouped
+        queries only when nothing else is left. An axis of length 1 is not split: grouped keys, a shared mask or
+        length are copied to every device, and never repeated within one. Compiled as by `jax.jit`, once for each `fn`
+        (a new lambda every call compiles every call); works inside `jit`, `vmap`, `grad` and `jax.export`.
 
     Raises:
         ValueError: fn cannot be called; devices are none, not devices, repeated, or of different kinds. At the call:
@@ -105,7 +105,7 @@ def spread(fn: Callable[..., Any], devices: Sequence[jax.Device] | None = None) 
             return x if there else jax.device_put(x, NamedSharding(mesh, spec))  # type: ignore[arg-type]
 
         arrays = tuple(map(place, arrays, specs))
-        traced = {a: jax.tree.map(partial(place, spec=spec), traced[a]) for a, spec in split}
+        traced = {a: _lay(place, traced[a], spec) for a, spec in split}
         return _run(name, fn, fixed, plan, arrays, traced)
 
     return run
@@ -123,11 +123,16 @@ def _plan(name: str, arrays: tuple[Any, ...], traced: dict[str, Any], given: tup
     leads = [x.shape[:-2] for x in arrays]
     lead = _check.broadcastable(name, **{f"argument {i}": x for i, x in enumerate(leads)})
     own_axes = _own_axes()
-    options = {a: x.shape[: x.ndim - own_axes[a]] for a, x in traced.items() if a in own_axes and hasattr(x, "shape")}
-    for option, own in options.items():
-        if _check.broadcastable(name, arguments=lead, **{option: own}) != lead:
-            raise ValueError(f"{name}: {option}: expected leading axes that broadcast to {lead}, got {own}")
-    every = [*leads, *options.values()]
+    options = {
+        a: tuple(y.shape[: y.ndim - own_axes[a]] for y in (x if isinstance(x, tuple) else (x,)))
+        for a, x in traced.items()
+        if a in own_axes
+    }
+    for option, found in options.items():
+        for own in found:
+            if _check.broadcastable(name, arguments=lead, **{option: own}) != lead:
+                raise ValueError(f"{name}: {option}: expected leading axes that broadcast to {lead}, got {own}")
+    every = [*leads, *(own for found in options.values() for own in found)]
     mesh: Any = jax.sharding.get_abstract_mesh()
     axes: list[Any]
     if mesh.empty:
@@ -154,7 +159,13 @@ def _plan(name: str, arrays: tuple[Any, ...], traced: dict[str, Any], given: tup
         there = axes[len(axes) - len(own) :]
         return PartitionSpec(*(a if x > 1 else None for a, x in zip(there, own, strict=True)))
 
-    split = tuple((a, spec(options[a]) if a in options else PartitionSpec()) for a in sorted(traced))
+    def of_option(a: str) -> Any:
+        if a not in options:
+            return PartitionSpec()
+        specs = tuple(map(spec, options[a]))
+        return specs if isinstance(traced[a], tuple) else specs[0]
+
+    split = tuple((a, of_option(a)) for a in sorted(traced))
     return mesh, tuple(map(spec, leads)), split, spec(lead)
 
 
@@ -190,8 +201,15 @@ def _run(
         there: Any = jax.sharding.get_abstract_mesh()
         lay = partial(reshard, mesh=there)
         arrays = tuple(map(lay, arrays, specs))
-        traced = {a: jax.tree.map(partial(lay, spec=spec), traced[a]) for a, spec in split}
+        traced = {a: _lay(lay, traced[a], spec) for a, spec in split}
     return spread_by((specs, dict(split)), out_spec)(arrays, traced)
+
+
+def _lay(lay: Callable[..., Any], x: Any, spec: Any) -> Any:
+    """Lay out the arrays of an option: all alike, or each of a pair in its own way."""
+    if type(spec) is tuple:
+        return tuple(lay(y, spec=own) for y, own in zip(x, spec, strict=True))
+    return jax.tree.map(partial(lay, spec=spec), x)
 
 
 def _concrete(name: str, mesh: Mesh | frozenset[str], given: tuple[jax.Device, ...] | None) -> Mesh | None:
