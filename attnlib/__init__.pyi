@@ -17,6 +17,7 @@ from attnlib.kernels.linear import linear_attention_state as linear_attention_st
 from attnlib.kernels.linear import linear_attention_step as linear_attention_step
 from attnlib.kernels.linformer import init_linformer as init_linformer
 from attnlib.kernels.linformer import linformer_attention as linformer_attention
+from attnlib.kernels.longformer import longformer_attention as longformer_attention
 from attnlib.kernels.nystrom import nystrom_attention as nystrom_attention
 from attnlib.kernels.performer import init_performer as init_performer
 from attnlib.kernels.performer import performer_attention as performer_attention

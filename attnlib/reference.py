@@ -167,7 +167,7 @@ def flash_attention(
         [[2.]] [2.]
     """
     q, k = float64(q), float64(k)
-    hide = {"window": window, "mask": mask, "lengths": lengths, "segments": segments}
+    hide: dict[str, Any] = {"window": window, "mask": mask, "lengths": lengths, "segments": segments}
     seen = visible(q.shape[-2], k.shape[-2], causal=causal, **hide)
     o = attention(q, k, v, mask=seen, scale=scale)
     if not return_lse:
@@ -203,10 +203,48 @@ def window_attention(
     """
     if r is not None:
         left, right = (r - 1, 0) if causal else (r // 2, r // 2)
-    near = {"window": (left or 0, right or 0), "dilation": dilation}
+    near: dict[str, Any] = {"window": (left or 0, right or 0), "dilation": dilation}
     n, m = np.shape(q)[-2], np.shape(k)[-2]
     seen = visible(n, m, **near, mask=mask, lengths=lengths, segments=segments)
     return attention(q, k, v, causal=causal, mask=seen, scale=scale)
+
+
+def longformer_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    window: int | tuple[int, int],
+    global_tokens: ArrayLike,
+    max_global: int | None = None,
+    global_q: ArrayLike | None = None,
+    global_k: ArrayLike | None = None,
+    global_v: ArrayLike | None = None,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Attend to the keys in a window and to the global tokens, which attend to all, if given with their own q, k, v.
+
+    global_tokens: the first so many tokens; or where it is true, the first `max_global` of these
+
+    Source: Beltagy et al. (2020), section 3.1.
+
+    Example:
+        >>> print(longformer_attention(*np.zeros((2, 3, 1)), [[1.0], [2.0], [6.0]], window=1, global_tokens=1)[:, 0])
+        [3.  1.5 3.5]
+    """
+    n, m = np.shape(q)[-2], np.shape(k)[-2]
+    tokens = np.asarray(global_tokens)
+    tokens = np.arange(m) < tokens if tokens.ndim == 0 else tokens
+    if max_global is not None:
+        tokens = tokens & (tokens.cumsum(axis=-1) <= max_global)
+    place = np.arange(n) + m - n  # of query i among the keys
+    rows = (place >= 0) & tokens[..., np.maximum(place, 0)]
+    near = visible(n, m, window=window) | tokens[..., None, :]
+    local = attention(q, k, v, causal=causal, mask=near & visible(n, m, mask=mask), scale=scale)
+    own = [x if y is None else y for x, y in zip((q, k, v), (global_q, global_k, global_v), strict=True)]
+    return np.where(rows[..., None], attention(*own, causal=causal, mask=mask, scale=scale), local)
 
 
 def l2_attention(
