@@ -49,9 +49,11 @@ def visible(
 ) -> Array:
     """Say which of n queries sees which of m keys, (..., n, m).
 
-    causal: j ≤ i + m − n;   window: |i + m − n − j| < window, or the pair (left, right) of keys before and after;
-    dilation: only every dilation-th key, and a window of so many of them;   lengths: j < length;   mask: where true;
-    segments: ids, one array or a pair for queries and keys, have to be equal
+    causal: j ≤ i + m − n;   window: |i + m − n − j| < window;   lengths: j < length;   mask: where it is true
+
+    A window may be a pair (left, right), so many keys before and after the query's own; a dilation leaves every
+    dilation-th key of it, as many as without. Segments are ids, one array or a pair for queries and keys, that have to
+    be equal.
 
     Example:
         >>> visible(2, 3, causal=True, window=2).astype(int)

@@ -190,7 +190,7 @@ def window_pairs(
 ) -> Number:
     """Count the pairs of n queries and n keys that lie within a window: about n times its keys.
 
-    Σ_t (n − |t| · dilation) over −right ≤ t ≤ left; r, causal: nr − r(r−1)/2 for r ≤ n
+    Σ_t (n − |t| · dilation) over −right ≤ t ≤ left;   with r, causal: n · r − r(r−1)/2 for r ≤ n
 
     Args:
         n: queries and keys.
