@@ -51,9 +51,9 @@ def visible(
 
     causal: j ≤ i + m − n;   window: |i + m − n − j| < window;   lengths: j < length;   mask: where it is true
 
-    A window may be a pair (left, right), so many keys before and after the query's own; a dilation leaves every
-    dilation-th key of it, as many as without. Segments are ids, one array or a pair for queries and keys, that have to
-    be equal.
+    A window may be a pair (left, right), so many keys before and after the query's own; a dilation leaves
+    every dilation-th key of it, as many as without. Segments are ids, one array or a pair for queries and
+    keys, that have to be equal.
 
     Example:
         >>> visible(2, 3, causal=True, window=2).astype(int)

@@ -92,7 +92,8 @@ def test_where_it_is_softmax_attention(causal, rng):
                 out = longformer_attention(q, k, v, causal=causal, **options)
                 np.testing.assert_allclose(out, whole, rtol=1e-12, atol=1e-13)
             out = longformer_attention(q, k, v, window=3, global_tokens=0, causal=causal)
-            np.testing.assert_array_equal(out, window_attention(q, k, v, r=3 if causal else 5, causal=causal))
+            near = window_attention(q, k, v, r=3 if causal else 5, causal=causal)
+            np.testing.assert_allclose(out, near, rtol=1e-12, atol=1e-13)
 
 
 def test_two_hundred_changes_of_the_future_move_no_past(rng):

@@ -293,7 +293,7 @@ def meeting(ids: tuple[Any, Any], pairs: np.ndarray, block_q: int, block_k: int)
 
     Example:
         >>> meeting((np.array([0, 0, 1, 1]), np.array([0, 1, 1])), np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), 2, 2)
-        array([ True,  True,  True,  True])
+        array([ True, False,  True,  True])
     """
     ranges = []
     for x, block in zip(ids, (block_q, block_k), strict=True):

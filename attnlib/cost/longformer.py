@@ -66,7 +66,7 @@ def longformer_attention(
     Example:
         >>> c = longformer_attention(8192, 64, 257, 16)
         >>> round(c.matmul_flops / flash_attention(8192, 64).matmul_flops, 3), c.path
-        (0.098, 2)
+        (0.096, 2)
     """
     name = "cost.longformer_attention"
     sizes = attention_sizes(name, n, d_k, m, d_v, h, h_kv, batch)

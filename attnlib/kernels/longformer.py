@@ -155,7 +155,7 @@ def _first(
     own, seen = slice(first, last), slice(0, last + m - n if causal else m)
     q_g, k_g, v_g = (x if y is None else y for x, y in ((q, q_g), (k, k_g), (v, v_g)))
     every, _ = attend(q_g[..., own, :], k_g[..., seen, :], v_g[..., seen, :], _part(mask, own, seen))
-    out = _merge(near_by, common)
+    out = _merge(near_by, common) if 0 < g < m else common[0] if g else near_by[0]
     dtype = out.dtype
     # Before them: causal, queries that stand before the first key.
     before = jnp.zeros((*lead, first, v.shape[-1]), dtype) if start else out[..., :first, :]
