@@ -15,8 +15,8 @@ from attnlib import cost, registry
 from attnlib._numbers import binary
 
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")
-# Options whose names are too long for a column, as the text writes them.
-LETTERS = {"features": "D", "rank": "r", "landmarks": "l"}
+# Options whose names are too long for a column, as the text writes them; without a letter, in the JSON alone.
+LETTERS = {"features": "D", "rank": "r", "landmarks": "l", "global_tokens": "g", "window": ""}
 
 HEADS = ("mechanism", "exact", "FLOPs", "live", "state", "path", "time", "waits for")
 
@@ -138,7 +138,8 @@ def _table(options: argparse.Namespace) -> str:
         return json.dumps(rows, indent=1, default=_plain)
     cells = [HEADS]
     for row in rows:
-        given = "".join(f" {LETTERS.get(name, name)}={value}" for name, value in row["options"].items())
+        letters = ((LETTERS.get(name, name), value) for name, value in row["options"].items())
+        given = "".join(f" {letter}={value}" for letter, value in letters if letter)
         cells.append(
             (
                 row["mechanism"].removesuffix("_attention") + given,
