@@ -7,6 +7,8 @@ from attnlib import reference as reference
 from attnlib import registry as registry
 from attnlib.kernels import feature_maps as feature_maps
 from attnlib.kernels import taylor as taylor
+from attnlib.kernels.bigbird import bigbird_attention as bigbird_attention
+from attnlib.kernels.bigbird import bigbird_pattern as bigbird_pattern
 from attnlib.kernels.flash import flash_attention as flash_attention
 from attnlib.kernels.gated import gated_linear_attention as gated_linear_attention
 from attnlib.kernels.gated import gated_linear_attention_state as gated_linear_attention_state
@@ -28,6 +30,8 @@ from attnlib.kernels.softmax import attention_weights as attention_weights
 from attnlib.kernels.taylor import taylor_attention as taylor_attention
 from attnlib.kernels.taylor import taylor_attention_state as taylor_attention_state
 from attnlib.kernels.taylor import taylor_attention_step as taylor_attention_step
+from attnlib.kernels.topk import topk_attention as topk_attention
+from attnlib.kernels.topk import topk_select as topk_select
 from attnlib.kernels.window import window_attention as window_attention
 from attnlib.layers import decoding as decoding
 from attnlib.layers.convolution import conv as conv

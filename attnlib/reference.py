@@ -249,6 +249,111 @@ def longformer_attention(
     return np.where(rows[..., None], attention(*own, causal=causal, mask=mask, scale=scale), local)
 
 
+def bigbird_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    block: int = 64,
+    window_blocks: int = 3,
+    global_blocks: int = 2,
+    random_blocks: int = 3,
+    key: Any = None,
+    pattern: ArrayLike | None = None,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Attend by blocks: to those near the query, to the first ones, to random ones; the first queries to all.
+
+    With b and c the blocks of query and key: |b − c| ≤ ⌊window_blocks/2⌋, causal 0 ≤ b − c < window_blocks; or
+    c < global_blocks, or c ∈ pattern[row of b], or 0 ≤ b < global_blocks. From a key `bigbird_pattern` draws it.
+
+    Source: Zaheer et al. (2020), section 2.
+
+    Example:
+        >>> x = np.zeros((3, 1))
+        >>> print(bigbird_attention(x, x, [[0.0], [2.0], [7.0]], block=1, window_blocks=1, random_blocks=0,
+        ...                         global_blocks=1)[:, 0])
+        [3.  1.  3.5]
+    """
+    n, m = np.shape(q)[-2], np.shape(k)[-2]
+    if key is not None:
+        from attnlib.kernels.bigbird import (
+            bigbird_pattern as draw,
+        )  # a matter of chance: there is no other definition
+
+        sizes = {"block": block, "window_blocks": window_blocks, "global_blocks": global_blocks}
+        pattern = draw(key, n, m=m, random_blocks=random_blocks, causal=causal, **sizes)
+    b, c = (np.arange(n)[:, None] + (m - n)) // block, np.arange(m) // block
+    near = (c <= b) & (b - c < window_blocks) if causal else abs(b - c) <= window_blocks // 2
+    meets = near | (c < global_blocks) | ((b >= 0) & (b < global_blocks))
+    if pattern is not None:
+        rows = np.asarray(pattern)[..., (b - b[0])[:, 0], :]
+        meets = meets | (rows[..., None] == c).any(axis=-2)
+    return attention(q, k, v, mask=visible(n, m, causal=causal, mask=mask) & meets, scale=scale)
+
+
+def topk_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    *,
+    top: int,
+    index_q: ArrayLike | None = None,
+    index_k: ArrayLike | None = None,
+    index_weights: ArrayLike | None = None,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Attend to the keys that `topk_select` finds: those with the highest scores of the indexer, or of their own.
+
+    Example:
+        >>> print(topk_attention([[1.0]], [[0.0], [5.0], [1.0], [5.0]], [[1.0], [2.0], [9.0], [4.0]], top=2))
+        [[3.]]
+    """
+    if index_q is None or index_k is None:
+        q = float64(q)
+        index_q, index_k = factor(scale, q) * q, k
+    chosen = topk_select(index_q, index_k, top=top, index_weights=index_weights, causal=causal, mask=mask)
+    seen = (chosen[..., None] == np.arange(np.shape(k)[-2])).any(axis=-2)
+    return attention(q, k, v, mask=seen, scale=scale)
+
+
+def topk_select(
+    index_q: ArrayLike,
+    index_k: ArrayLike,
+    *,
+    top: int,
+    index_weights: ArrayLike | None = None,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+) -> Array:
+    """Number the `top` visible keys of the highest scores, the earlier of equal ones first; −1 where there are fewer.
+
+    I_ij = q_i·k_j,   with weights I_ij = Σ_h w_hi max(0, q_hi·k_j);   a NaN is the highest
+
+    Source: DeepSeek-AI (2025), equation 1.
+
+    Example:
+        >>> topk_select([[1.0], [-1.0]], [[1.0], [7.0], [7.0]], top=2)
+        array([[1, 2],
+               [0, 1]])
+    """
+    q, k = float64(index_q), float64(index_k)
+    if index_weights is None:
+        s = q @ k.swapaxes(-1, -2)
+    else:
+        w = float64(index_weights)[..., None]
+        q = q.reshape(*q.shape[:-1], w.shape[-2], -1)
+        s = (w * np.maximum(q @ k.swapaxes(-1, -2)[..., None, :, :], 0)).sum(axis=-2)
+    s = np.where(np.isnan(s), np.inf, np.maximum(s, np.finfo(s.dtype).min))
+    s = np.where(visible(*s.shape[-2:], causal=causal, mask=mask), s, -np.inf)
+    chosen = np.argsort(-s, axis=-1, kind="stable")[..., :top]
+    return np.where(np.take_along_axis(s, chosen, axis=-1) > -np.inf, chosen, -1)
+
+
 def l2_attention(
     q: ArrayLike,
     k: ArrayLike,

@@ -172,6 +172,13 @@ def _find(module: str, name: str) -> Callable[..., Any]:
     return found
 
 
+def _key() -> Any:
+    """Return a key of `jax.random`, without which this module does."""
+    import jax
+
+    return jax.random.key(0)
+
+
 _CHUNKS = ({"chunk": 1}, {"chunk": 3}, {"chunk": 4})
 
 MECHANISMS: tuple[Mechanism, ...] = (
@@ -233,6 +240,37 @@ MECHANISMS: tuple[Mechanism, ...] = (
         typical={"window": 257, "global_tokens": 16},
         blocks=({"block_q": 3, "block_k": 4}, {"block_k": 2}),
         leading={"mask": 2, "global_tokens": 1, "global_q": 2, "global_k": 2, "global_v": 2},
+    ),
+    Mechanism(
+        name="bigbird_attention",
+        stem="bigbird",
+        title="blocks, random too",
+        exact=True,
+        causal=True,
+        mask="pairs",
+        time=1,
+        memory=1,
+        chapter="sparse",
+        paper="zaheer2020",
+        options={"block": 2, "window_blocks": 3, "global_blocks": 1, "random_blocks": 1},
+        typical={"block": 64},
+        inputs={"key": lambda _: _key()},
+        leading={"mask": 2, "pattern": 2},
+    ),
+    Mechanism(
+        name="topk_attention",
+        stem="topk",
+        title="selected keys",
+        exact=False,
+        causal=True,
+        mask="pairs",
+        time=2,
+        memory=1,
+        chapter="sparse",
+        paper="deepseek2025",
+        options={"top": 4},
+        typical={"top": 256},
+        leading={"mask": 2, "index_q": 2, "index_k": 2, "index_weights": 2},
     ),
     Mechanism(
         name="linear_attention",

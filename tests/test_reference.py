@@ -22,8 +22,8 @@ FILE = pathlib.Path(reference.__file__)
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
 # Arguments that change what a kernel costs and not what it returns.
 COST = {"attention", "block_k", "block_q", "chunk", "context", "mode"}
-# Not mechanisms and not layers: what draws parameters, makes an empty state, distributes, or measures.
-OTHERS = {"init_", "_state", "spread", "measure_device"}
+# Not mechanisms and not layers: what draws parameters and patterns, makes an empty state, distributes, or measures.
+OTHERS = {"init_", "_pattern", "_state", "spread", "measure_device"}
 
 KERNELS = {
     **{name: getattr(attnlib, name) for name in attnlib.__all__ if not any(other in name for other in OTHERS)},

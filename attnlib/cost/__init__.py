@@ -8,6 +8,7 @@ from attnlib.cost._sizes import BYTES as BYTES
 from attnlib.cost._sizes import Number as Number
 from attnlib.cost.algebra import Cost as Cost
 from attnlib.cost.algebra import Step as Step
+from attnlib.cost.bigbird import bigbird_attention as bigbird_attention
 from attnlib.cost.convolution import conv as conv
 from attnlib.cost.convolution import conv_path as conv_path
 from attnlib.cost.decoding import decode_step as decode_step
@@ -52,6 +53,7 @@ from attnlib.cost.taylor import taylor_attention_step as taylor_attention_step
 from attnlib.cost.taylor import taylor_features as taylor_features
 from attnlib.cost.taylor import taylor_operations as taylor_operations
 from attnlib.cost.taylor import taylor_state as taylor_state
+from attnlib.cost.topk import topk_attention as topk_attention
 from attnlib.cost.traffic import Traffic as Traffic
 from attnlib.cost.traffic import Transfer as Transfer
 from attnlib.cost.traffic import attention_io as attention_io
