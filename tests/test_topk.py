@@ -78,8 +78,8 @@ def test_with_as_many_as_there_are_it_is_attention(n, m, rng):
     mask, do = jnp.asarray(rng.random((2, n, m)) < 0.7), jnp.asarray(rng.normal(size=(2, n, 3)), jnp.float32)
     for causal, by in ((False, {}), (True, indexer(rng, n, m))):
 
-        def run(f, **kwargs):
-            return jax.jit(with_backward(lambda *a: f(*a, causal=causal, mask=mask, **kwargs)))(do, q, k, v)
+        def run(f, causal=causal, **kwargs):
+            return jax.jit(with_backward(lambda *x: f(*x, causal=causal, mask=mask, **kwargs)))(do, q, k, v)
 
         for top in (m, m + 5):
             for a, b in zip(run(topk_attention, top=top, **by), run(attention), strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -148,7 +147,7 @@ def gather_block(n: Number, top: Number) -> Number:
 
 
 def group_size(m: Number, top: Number) -> Number:
-    """Return how many keys are a group in the search for the `top` largest of m: √(m/top), rounded down.
+    """Return how many keys are a group in the search for the `top` largest of m: √(m/top), down to a power of two.
 
     Then the search among the largest of each group and that in the groups of these are equally long.
     """
@@ -156,7 +155,9 @@ def group_size(m: Number, top: Number) -> Number:
         import sympy
 
         return sympy.sqrt(sympy.sympify(m) / top)
-    return np.floor(np.sqrt(m // top)) if isinstance(m // top, np.ndarray) else math.isqrt(m // top)
+    if isinstance(m // top, np.ndarray):
+        return 2.0 ** ((np.frexp(m // top)[1] - 1) // 2)
+    return 1 << ((m // top).bit_length() - 1) // 2
 
 
 def _padded(n: Number, block: Number) -> Number:

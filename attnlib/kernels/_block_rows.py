@@ -196,7 +196,8 @@ def _head_backward(
 
     xs = (_numbers(lists), lists, *(rows.in_rows(x) for x in (q, do, shift, c)))
     (dk, dv), dq = jax.lax.scan(body, (jnp.zeros_like(keys), jnp.zeros_like(values)), xs)
-    return rows.in_order(dq), *(x.reshape(-1, x.shape[-1])[: rows.m] for x in (dk, dv))
+    dk, dv = (x.reshape(-1, x.shape[-1])[: rows.m] for x in (dk, dv))
+    return rows.in_order(dq), dk, dv
 
 
 def _numbers(lists: Array) -> Array:

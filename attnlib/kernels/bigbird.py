@@ -180,7 +180,9 @@ def bigbird_pattern(
     _check.optional_int(name, m=m)
     check_counts(name, block, window_blocks, global_blocks, random_blocks)
     _check.flags(name, causal=causal)
-    return _draw(key, Rows(n, m or n, (m or n) - n, block, causal), window_blocks, global_blocks, random_blocks)
+    m = n if m is None else m
+    drawn: Array = _draw(key, Rows(n, m, m - n, block, causal), window_blocks, global_blocks, random_blocks)
+    return drawn
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 4))
@@ -257,12 +259,12 @@ def _lists(drawn: Any, rows: Rows, window_blocks: int, global_blocks: int) -> Ar
     globals_ = np.arange(min(global_blocks, columns))
     near = own + window_offsets(window_blocks, rows.causal)
     near = np.where((near >= len(globals_)) & (near < columns), near, columns)
-    fixed = np.concatenate([np.broadcast_to(globals_, (len(own), len(globals_))), near], axis=1)
-    fixed = np.where((fixed <= own) | (not rows.causal), fixed, columns).astype(np.int32)
-    fixed, own = (jnp.broadcast_to(x, (*drawn.shape[:-1], x.shape[1])) for x in (fixed, own.astype(np.int32)))
+    known = np.concatenate([np.broadcast_to(globals_, (len(own), len(globals_))), near], axis=1)
+    known = np.where((known <= own) | (not rows.causal), known, columns)
+    fixed, row = (jnp.broadcast_to(jnp.asarray(x, jnp.int32), (*drawn.shape[:-1], x.shape[1])) for x in (known, own))
     drawn = _arrays.clipped(drawn, columns)
-    known = (drawn < 0) | (drawn[..., None] == fixed[..., None, :]).any(axis=-1) | ((drawn > own) & rows.causal)
-    drawn = jnp.sort(jnp.where(known, columns, drawn), axis=-1)
+    idle = (drawn < 0) | (drawn[..., None] == fixed[..., None, :]).any(axis=-1) | ((drawn > row) & rows.causal)
+    drawn = jnp.sort(jnp.where(idle, columns, drawn), axis=-1)
     twice = jnp.pad(drawn[..., 1:] == drawn[..., :-1], [(0, 0)] * (drawn.ndim - 1) + [(min(1, drawn.shape[-1]), 0)])
     every = jnp.concatenate([fixed, jnp.where(twice, columns, drawn)], axis=-1)
     return jnp.sort(every, axis=-1)[..., : min(every.shape[-1], columns)]

@@ -200,7 +200,7 @@ class Search(NamedTuple):
     """How keys are searched: for `block` queries at a time, in `groups` groups of `size` keys that follow each other.
 
     The `top` largest of all lie in the `top` groups with the largest maxima, so that only those are searched. A group
-    of √(m/top) keys makes both searches equally long.
+    of about √(m/top) keys makes both searches equally long.
     """
 
     n: int
@@ -213,7 +213,7 @@ class Search(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def _select(search: Search, arrays: dict[str, Any], _: dict[str, Array]) -> Array:
+def _select(search: Search, arrays: dict[str, Any], shared: dict[str, Array]) -> Array:
     """Select for all leading axes that the indexer and the mask have."""
     given: list[Any] = [arrays[a] for a in OWN_INDEX]
     lead = np.broadcast_shapes(*(x.shape[:-2] for x in given if x is not None))
@@ -239,10 +239,9 @@ def _head_select(search: Search, q: Any, k: Any, w: Array | None, mask: Array | 
     number = jnp.arange(size, dtype=jnp.int32)[:, None] + size * jnp.arange(groups, dtype=jnp.int32)[None, :]
 
     def body(_: None, start: Array) -> tuple[None, Array]:
-        s = _index_scores(
-            *(None if x is None else jax.lax.dynamic_slice_in_dim(x, start, block) for x in (q, w)), keys
-        )
-        s = jnp.where(jnp.isnan(s), jnp.inf, jnp.maximum(s, jnp.finfo(s.dtype).min)).reshape(block, size, groups)
+        q_i, w_i = (None if x is None else jax.lax.dynamic_slice_in_dim(x, start, block) for x in (q, w))
+        s = _index_scores(q_i, w_i, keys)
+        s = jnp.where(jnp.isnan(s), jnp.inf, jnp.maximum(s, np.finfo(s.dtype).min)).reshape(block, size, groups)
         seen = number[None] < m
         if causal:
             past = start + (m - n) + jnp.arange(block, dtype=jnp.int32)
@@ -255,7 +254,7 @@ def _head_select(search: Search, q: Any, k: Any, w: Array | None, mask: Array | 
     return _in_order(chosen, n)
 
 
-def _index_scores(q: Array, w: Array | None, keys: Array) -> Array:
+def _index_scores(q: Any, w: Array | None, keys: Array) -> Array:
     """Score queries (block, h_I · d_I) with every key: (block, keys). One head of the indexer after the other."""
     if w is None:
         return q @ keys.T
