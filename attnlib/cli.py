@@ -88,7 +88,7 @@ def table_rows(
     Example:
         >>> rows = table_rows(8192, 1024, 16, cost.ACCELERATORS["H100"])
         >>> [row["mechanism"] for row in rows if row["exact"] and row["live"] < 2**27]
-        ['flash_attention', 'window_attention']
+        ['flash_attention', 'window_attention', 'bigbird_attention']
     """
     rows = []
     for entry in registry.MECHANISMS:

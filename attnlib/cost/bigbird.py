@@ -87,7 +87,7 @@ def bigbird_attention(
     counted = np.vectorize(count, otypes=[float] * 7)(n, m) if arrays else count(n, m)
     pairs, columns, rows, tile, queries, length, some = counted
     heads = batch * h
-    pairs, columns, rows, queries = (heads * x for x in (pairs, columns, rows, queries))
+    pairs, columns, queries, rows = heads * pairs, heads * columns, heads * queries, largest(heads * rows, 1)
     q, k, v, o = (x * narrow for x in sizes.arrays)
     one, moved = heads * n * wide, columns * (d_k + d_v) * wide
     gathers = Step("gathers", bytes_read=moved, bytes_written=moved, allocated=moved, calls=2 * rows)
