@@ -257,7 +257,8 @@ def _head_select(search: Search, q: Any, k: Any, w: Array | None, mask: Array | 
 def _index_scores(q: Any, w: Array | None, keys: Array) -> Array:
     """Score queries (block, h_I · d_I) with every key: (block, keys). One head of the indexer after the other."""
     if w is None:
-        return q @ keys.T
+        s: Array = q @ keys.T
+        return s
     heads = q.reshape(len(q), w.shape[1], -1).swapaxes(0, 1)
 
     def add(total: Array, head: tuple[Array, Array]) -> tuple[Array, None]:
@@ -265,7 +266,8 @@ def _index_scores(q: Any, w: Array | None, keys: Array) -> Array:
         return total + w[:, None] * jnp.maximum(q @ keys.T, 0), None
 
     total = w[:, :1] * jnp.maximum(heads[0] @ keys.T, 0)
-    return jax.lax.scan(add, total, (heads[1:], w.T[1:]))[0]
+    total, _ = jax.lax.scan(add, total, (heads[1:], w.T[1:]))
+    return total
 
 
 def _mask_block(mask: Array, head: Array, start: Array, block: int) -> Array:
