@@ -39,7 +39,7 @@ def bigbird_attention(
     """Attend by blocks: to those near the query, to a few global ones, and to random ones.
 
     Query i stands at position i + m − n, and in block b = ⌊(i + m − n)/block⌋. It sees key j, of block c = ⌊j/block⌋,
-    if
+    in these cases:
 
     c < global_blocks, or |b − c| ≤ ⌊window_blocks/2⌋, or c ∈ pattern[row of b], or 0 ≤ b < global_blocks
 

@@ -36,10 +36,11 @@ def topk_attention(
 ) -> Float[Array, "*b n d_v"]:
     """Attend to the `top` keys that an indexer scores highest, with the softmax of the true scores.
 
-    o_i = Σ_j w_ij v_j / Σ_j w_ij over the keys j of `topk_select` for query i,   w_ij = e^(scale · q_i·k_j)
+    o_i = Σ_j w_ij v_j / Σ_j w_ij,   w_ij = e^(scale · q_i·k_j),   over the keys j that are selected for query i
 
-    Without an indexer the true scores select: for tests and for teaching, as that is as much work as all of attention
-    needs for its scores. An indexer is as long, but narrow: few heads, shared by those of attention.
+    `topk_select` selects. Without an indexer the true scores do: for tests and for teaching, as that is as much work
+    as all of attention needs for its scores. An indexer meets as many pairs, but is narrow, with few heads that serve
+    all heads of attention.
 
     Args:
         q: queries, shape (..., n, d_k), any floating dtype; leading axes broadcast as in `attention`.
