@@ -20,6 +20,9 @@ from attnlib.kernels.linear import linear_attention_step as linear_attention_ste
 from attnlib.kernels.linformer import init_linformer as init_linformer
 from attnlib.kernels.linformer import linformer_attention as linformer_attention
 from attnlib.kernels.longformer import longformer_attention as longformer_attention
+from attnlib.kernels.lsh import init_lsh as init_lsh
+from attnlib.kernels.lsh import lsh_attention as lsh_attention
+from attnlib.kernels.lsh import lsh_buckets as lsh_buckets
 from attnlib.kernels.nystrom import nystrom_attention as nystrom_attention
 from attnlib.kernels.performer import init_performer as init_performer
 from attnlib.kernels.performer import performer_attention as performer_attention

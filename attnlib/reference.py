@@ -504,6 +504,86 @@ def iterated(a: Array, iterations: int) -> Array:
     return z
 
 
+# --- attention within buckets ---------------------------------------------------------------------------------------
+
+
+def near_in_bucket(
+    bucket_q: Array, bucket_k: Array, window: int, *, causal: bool = False, mask: ArrayLike | None = None
+) -> Array:
+    """Say which query sees which key of its own bucket, (..., n, m).
+
+    Of those at its position or before it the last `window`, and without `causal` the next window − 1, too. A hidden
+    key is not counted.
+
+    Example:
+        >>> near_in_bucket(np.array([0, 0, 0]), np.array([0, 1, 0]), 1).astype(int)
+        array([[1, 0, 0],
+               [1, 0, 0],
+               [0, 0, 1]])
+    """
+    n, m = bucket_q.shape[-1], bucket_k.shape[-1]
+    met = (bucket_q[..., :, None] == bucket_k[..., None, :]) & visible(1, m, mask=mask)
+    number = met.cumsum(axis=-1)  # the keys of a bucket, numbered by position
+    own = (met & visible(n, m, causal=True)).sum(axis=-1, keepdims=True)
+    seen: Array = met & (number > own - window) & (number < own + (1 if causal else window))
+    return seen
+
+
+def lsh_buckets(x: ArrayLike, rotations: ArrayLike, *, buckets: int | tuple[int, ...]) -> Array:
+    """Hash rows to h(x) = argmax [xR, −xR] in each round; with factors, each has columns of its own and is a digit.
+
+    Source: Kitaev et al. (2020), section 2.
+
+    Example:
+        >>> print(lsh_buckets([[3.0, 1.0], [-1.0, -4.0]], [np.eye(2)], buckets=4))
+        [[0 3]]
+    """
+    x, w = float64(x)[..., None, :, :], float64(rotations)
+    number, used = np.zeros((*x.shape[:-3], len(w), x.shape[-2]), int), 0
+    for part in buckets if isinstance(buckets, tuple) else (buckets,):
+        if part > 1:
+            turned = x @ w[..., used : used + part // 2]
+            number = number * part + np.concatenate([turned, -turned], axis=-1).argmax(axis=-1)
+            used += part // 2
+    return number
+
+
+def lsh_attention(
+    q: ArrayLike,
+    k: ArrayLike | None,
+    v: ArrayLike,
+    rotations: ArrayLike,
+    *,
+    buckets: int | tuple[int, ...],
+    window: int,
+    shared: bool = False,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+) -> Array:
+    """Attend to what shares a bucket with the query in some round and is near it there.
+
+    With `shared` keys are the queries over their lengths, and a query sees its own key only if it sees no other.
+
+    Source: Kitaev et al. (2020), section 2; what is near: ours.
+
+    Example:
+        >>> q, k, v = [[5.0], [-5.0]], [[1.0], [-1.0]], [[1.0], [2.0]]
+        >>> print(lsh_attention(q, k, v, [[[1.0]]], buckets=2, window=2)[:, 0])
+        [1. 2.]
+    """
+    q, v, c = float64(q), float64(v), factor(scale, float64(q))
+    length = np.sqrt((q**2).sum(axis=-1, keepdims=True))
+    k = q / np.where(length == 0, 1, length) if k is None else float64(k)
+    of_q, of_k = (lsh_buckets(x, rotations, buckets=buckets) for x in (q, q if shared else k))
+    among = None if mask is None else np.atleast_2d(mask)[..., None, :, :]  # the same in every round
+    seen = near_in_bucket(of_q, of_k, window, causal=causal, mask=among).any(axis=-3)
+    if shared:
+        others = seen & ~np.eye(q.shape[-2], dtype=bool)
+        seen = np.where(others.any(axis=-1, keepdims=True), others, seen)
+    return average(lambda q, k: shifted_exponential(c * (k @ q)), q, k, v, seen)
+
+
 # --- attention linear in n: weights that are products of features ---------------------------------------------------
 
 

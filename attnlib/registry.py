@@ -363,6 +363,23 @@ MECHANISMS: tuple[Mechanism, ...] = (
         typical={"landmarks": 64},
         leading={"mask": 2, "query_mask": 1},
     ),
+    Mechanism(
+        name="lsh_attention",
+        stem="lsh",
+        title="hashing",
+        exact=False,
+        causal=True,
+        mask="keys",
+        time=1,
+        memory=1,
+        chapter="hashing",
+        paper="kitaev2020",
+        options={"buckets": (2, 2), "window": 4},
+        typical={"buckets": (16, 16), "window": 64},
+        inputs={"rotations": lambda d_k: np.random.default_rng(d_k).normal(size=(4, d_k, 2))},
+        blocks=_CHUNKS,
+        leading={"mask": 2},
+    ),
 )
 """Every attention mechanism."""
 
