@@ -28,6 +28,9 @@ from attnlib.kernels.performer import init_performer as init_performer
 from attnlib.kernels.performer import performer_attention as performer_attention
 from attnlib.kernels.performer import performer_attention_state as performer_attention_state
 from attnlib.kernels.performer import performer_attention_step as performer_attention_step
+from attnlib.kernels.routing import init_routing as init_routing
+from attnlib.kernels.routing import routing_attention as routing_attention
+from attnlib.kernels.routing import update_centroids as update_centroids
 from attnlib.kernels.softmax import attention as attention
 from attnlib.kernels.softmax import attention_weights as attention_weights
 from attnlib.kernels.taylor import taylor_attention as taylor_attention

@@ -573,8 +573,7 @@ def lsh_attention(
         [1. 2.]
     """
     q, v, c = float64(q), float64(v), factor(scale, float64(q))
-    length = np.sqrt((q**2).sum(axis=-1, keepdims=True))
-    k = q / np.where(length == 0, 1, length) if k is None else float64(k)
+    k = unit(q) if k is None else float64(k)
     of_q, of_k = (lsh_buckets(x, rotations, buckets=buckets) for x in (q, q if shared else k))
     among = None if mask is None else np.atleast_2d(mask)[..., None, :, :]  # the same in every round
     seen = near_in_bucket(of_q, of_k, window, causal=causal, mask=among).any(axis=-3)
@@ -582,6 +581,90 @@ def lsh_attention(
         others = seen & ~np.eye(q.shape[-2], dtype=bool)
         seen = np.where(others.any(axis=-1, keepdims=True), others, seen)
     return average(lambda q, k: shifted_exponential(c * (k @ q)), q, k, v, seen)
+
+
+def routing_attention(
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    centroids: ArrayLike,
+    *,
+    window: int,
+    clusters: int | None = None,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    return_routed: bool = False,
+) -> Array | tuple[Array, Array, Array]:
+    """Attend within clusters, each of the rows that it takes; with `causal` to what is near in one's own cluster.
+
+    Source: Roy et al. (2021), algorithm 1; the union of clusters, and `causal`: ours.
+
+    Example:
+        >>> q, v, c = [[5.0], [-5.0]], [[1.0], [2.0]], [[1.0], [-1.0]]
+        >>> print(routing_attention(q, q, v, c, window=1)[:, 0])
+        [1. 2.]
+    """
+    q, k, v, x = float64(q), float64(k), float64(v), factor(scale, float64(q))
+    there = visible(1, k.shape[-2], mask=mask)
+    if causal:
+        of_q, of_k = (nearest(y, centroids) for y in (q, k))
+        seen = near_in_bucket(of_q, of_k, window, causal=True, mask=mask)
+        routed = np.ones(q.shape[:-1], int), np.ones(k.shape[:-1], int) * there[..., 0, :]
+    else:
+        by_q, by_k = taken(q, centroids, window, True), taken(k, centroids, window, there) & there
+        seen = (by_q[..., :, None] & by_k[..., None, :]).any(axis=-3)
+        routed = by_q.sum(axis=-2), by_k.sum(axis=-2)
+    o = average(lambda q, k: shifted_exponential(x * (k @ q)), q, k, v, seen)
+    shapes = ((*o.shape[:-2], y.shape[-2]) for y in (q, k))
+    return (o, *map(np.broadcast_to, routed, shapes)) if return_routed else o
+
+
+def nearest(x: Array, centroids: ArrayLike) -> Array:
+    """Return the centroid with the largest inner product with each row, (..., n)."""
+    number: Array = (x @ float64(centroids).swapaxes(-1, -2)).argmax(axis=-1)
+    return number
+
+
+def unit(x: Array) -> Array:
+    """Divide rows by their lengths; zeros stay zeros."""
+    length = np.sqrt((x**2).sum(axis=-1, keepdims=True))
+    return x / np.where(length == 0, 1, length)
+
+
+def taken(x: Array, centroids: ArrayLike, window: int, there: ArrayLike) -> Array:
+    """Say which rows each centroid takes, (..., clusters, n): the `window` that point most nearly its way.
+
+    Those that are not there come last, those with a NaN first; of equals, the first.
+    """
+    s = float64(centroids) @ unit(x).swapaxes(-1, -2)
+    order = np.argsort(-np.where(there, np.where(np.isnan(s), np.inf, s), -np.inf), axis=-1, kind="stable")
+    among: Array = order.argsort(axis=-1) < window
+    return among
+
+
+def update_centroids(
+    centroids: ArrayLike, x: ArrayLike, *, decay: float = 0.999, mask: ArrayLike | None = None
+) -> Array:
+    """Return u(λ c + (1 − λ) mean of u(x_i) over the rows i nearest to c), u(x) = x/|x|; c, if there are none.
+
+    Leading axes of x that the centroids do not have, or have once, are averaged over.
+
+    Source: Roy et al. (2021), algorithm 1.
+
+    Example:
+        >>> print(update_centroids([[1.0, 0.0], [0.0, 1.0]], [[3.0, 4.0]], decay=0.0))
+        [[1.  0. ]
+         [0.6 0.8]]
+    """
+    old, x = float64(centroids), unit(float64(x))
+    c = old.reshape((1,) * (x.ndim - old.ndim) + old.shape)
+    of = nearest(x, c)[..., None, :] == np.arange(c.shape[-2])[:, None]  # (..., clusters, n)
+    of = of & (True if mask is None else np.asarray(mask)[..., None, :])
+    over = tuple(a for a in range(x.ndim - 2) if c.shape[a] == 1)
+    sums, number = (of @ x).sum(axis=over, keepdims=True), of.sum(axis=(*over, -1), keepdims=True)
+    new = np.where(number > 0, unit(decay * c + (1 - decay) * sums / np.maximum(number, 1)), c)
+    return new.reshape(old.shape)
 
 
 # --- attention linear in n: weights that are products of features ---------------------------------------------------

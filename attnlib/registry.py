@@ -380,6 +380,22 @@ MECHANISMS: tuple[Mechanism, ...] = (
         blocks=_CHUNKS,
         leading={"mask": 2},
     ),
+    Mechanism(
+        name="routing_attention",
+        stem="routing",
+        title="routing",
+        exact=False,
+        causal=True,
+        mask="keys",
+        time=1,
+        memory=1,
+        chapter="hashing",
+        paper="roy2021",
+        options={"clusters": 2, "window": 4},
+        typical={"clusters": 128, "window": 128},
+        inputs={"centroids": lambda d_k: np.random.default_rng(d_k).normal(size=(2, d_k))},
+        leading={"mask": 2, "centroids": 2},
+    ),
 )
 """Every attention mechanism."""
 

@@ -42,6 +42,7 @@ from attnlib.cost.recurrent import rnn as rnn
 from attnlib.cost.roofline import Roofline as Roofline
 from attnlib.cost.roofline import StepTime as StepTime
 from attnlib.cost.roofline import roofline as roofline
+from attnlib.cost.routing import routing_attention as routing_attention
 from attnlib.cost.s4d import s4d as s4d
 from attnlib.cost.s4d import s4d_step as s4d_step
 from attnlib.cost.selective_scan import selective_scan as selective_scan

@@ -77,6 +77,14 @@ def bucket_attention(
     return o.astype(v.dtype)
 
 
+def unit(x: Array) -> Array:
+    """Divide rows by their lengths; zeros stay zeros. First by a number near it, whose square does not overflow."""
+    near = jax.lax.stop_gradient(jnp.abs(x).max(axis=-1, keepdims=True))
+    zero = near == 0
+    x = jnp.where(zero, 1, x / jnp.where(zero, 1, near))
+    return jnp.where(zero, 0, x / jnp.linalg.norm(x, axis=-1, keepdims=True))
+
+
 class Ranks(NamedTuple):
     """Who sees whom, in one head; the first axis are the rounds."""
 

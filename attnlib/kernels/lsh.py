@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, DTypeLike, Float, Int, Key, UInt32
 from attnlib import _arrays, _check
 from attnlib._sharding import each_device
 from attnlib.cost.lsh import columns, factors
-from attnlib.kernels._buckets import Sizes, bucket_attention
+from attnlib.kernels._buckets import Sizes, bucket_attention, unit
 from attnlib.kernels._heads import bad
 from attnlib.kernels._state import key_mask, wide_enough
 
@@ -203,18 +203,10 @@ def _attend(
     q, k, v, seen = (arrays[a] for a in OWN)
     shared = k is None
     if shared:
-        k = _unit(q.astype(whole["scale"].dtype))
+        k = unit(q.astype(whole["scale"].dtype))
     bucket = partial(_hash, parts, rotations=whole["rotations"])
     sizes = Sizes(math.prod(parts), window, chunk, causal, shared)
     return bucket_attention(sizes, bucket, q, k, v, seen, whole["scale"])
-
-
-def _unit(x: Array) -> Array:
-    """Divide rows by their lengths; zeros stay zeros. First by a number near it, whose square does not overflow."""
-    near = jax.lax.stop_gradient(jnp.abs(x).max(axis=-1, keepdims=True))
-    zero = near == 0
-    x = jnp.where(zero, 1, x / jnp.where(zero, 1, near))
-    return jnp.where(zero, 0, x / jnp.linalg.norm(x, axis=-1, keepdims=True))
 
 
 def _hash(parts: tuple[int, ...], x: Array, rotations: Array) -> Array:
