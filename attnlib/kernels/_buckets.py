@@ -47,13 +47,14 @@ def bucket_attention(
     """Attend within buckets on one device: `bucket` gives those of rows, (..., rounds, n); `seen` is (..., m)."""
     rank_of = max(q.ndim, k.ndim, v.ndim)
     q, k, v = (lift(x, rank_of) for x in (q, k, v))
-    n, m, dtype = q.shape[-2], k.shape[-2], factor.dtype
+    n, m, dtype, narrow = q.shape[-2], k.shape[-2], factor.dtype, v.dtype
     ill_q, ill_k = bad(q), bad(k)
     # What is not seen becomes zeros at once: 0 · NaN is NaN.
     there = ~ill_k if seen is None else lift(seen, rank_of - 1)
-    ill_k = ill_k | bad(v)
-    q, k, v = (jnp.where(x[..., None], 0, y) for x, y in ((ill_q, q), (~there, k), (ill_k, v)))
+    no_v = bad(v)
+    q, k, v = (jnp.where(x[..., None], 0, y).astype(dtype) for x, y in ((ill_q, q), (~there, k), (no_v, v)))
     k = jnp.where(bad(k)[..., None], 0, k)
+    ill_k = ill_k | no_v
     bucket_q = bucket(q)
     bucket_k = bucket_q if sizes.shared else bucket(k)
     if seen is not None:
@@ -61,7 +62,7 @@ def bucket_attention(
     cut = blocks(n, m, sizes.window, sizes.chunk, sizes.causal, sizes.shared and seen is None)
 
     lead = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)), ill_k.shape[:-1], there.shape[:-1])
-    arrays = [x.reshape(-1, *x.shape[rank_of - 2 :]) for x in (q.astype(dtype) * factor, k, v, ill_q, ill_k)]
+    arrays = [x.reshape(-1, *x.shape[rank_of - 2 :]) for x in (q * factor, k, v, ill_q, ill_k)]
     index = share([x.shape[: rank_of - 2] for x in (q, k, v, ill_q, ill_k)])
     by_head = [
         jnp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(-1, *x.shape[-2:]) for x in (bucket_q, bucket_k)
@@ -72,9 +73,8 @@ def bucket_attention(
         # The places that a query sees include its own, unless that key is hidden.
         own = (ranks.place - ranks.first).astype(jnp.uint32) < ranks.count.astype(jnp.uint32)
         nothing_else = ((ranks.count == 1) & own).all(axis=-2).reshape(*lead, n, 1)
-        value = jnp.where(ill_k[..., None], jnp.nan, v).astype(dtype)
-        o = jnp.where(nothing_else, value, o)
-    return o.astype(v.dtype)
+        o = jnp.where(nothing_else, jnp.where(ill_k[..., None], jnp.nan, v), o)
+    return o.astype(narrow)
 
 
 def unit(x: Array) -> Array:
