@@ -376,7 +376,8 @@ MECHANISMS: tuple[Mechanism, ...] = (
         paper="kitaev2020",
         options={"buckets": (2, 2), "window": 4},
         typical={"buckets": (16, 16), "window": 64},
-        inputs={"rotations": lambda d_k: np.random.default_rng(d_k).normal(size=(4, d_k, 2))},
+        # A draw that leaves no query of the contract without a key; so is that of the centroids.
+        inputs={"rotations": lambda d_k: np.random.default_rng(17 + d_k).normal(size=(4, d_k, 2))},
         blocks=_CHUNKS,
         leading={"mask": 2},
     ),
@@ -393,7 +394,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         paper="roy2021",
         options={"clusters": 2, "window": 4},
         typical={"clusters": 128, "window": 128},
-        inputs={"centroids": lambda d_k: np.random.default_rng(d_k).normal(size=(2, d_k))},
+        inputs={"centroids": lambda d_k: np.random.default_rng(17 + d_k).normal(size=(2, d_k))},
         leading={"mask": 2, "centroids": 2},
     ),
 )

@@ -75,7 +75,7 @@ def blocks(n: int, m: int, window: int, chunk: int | None, causal: bool, exact: 
     reach = -(-(window - 1) // c)
     span = min(key_blocks, reach + 1 if causal else 2 * reach + 1)
     rows = c if exact else max(1, c // 2)
-    # The blocks of n queries that sit in so many groups are most if each group leaves all but one row of a block empty.
+    # Most blocks are needed if each group of queries fills one row alone of its last.
     most = key_blocks if exact else (n + min(key_blocks, n) * (rows - 1)) // rows
     steps = -(-most // max(1, SCORES // (rows * span * c)))
     return Blocks(n, m, window, causal, c, key_blocks, reach, span, rows, steps, -(-most // steps))
@@ -94,7 +94,7 @@ class Sorted(NamedTuple):
 
 def sorted_attention(name: str, sizes: Sizes, hashing: Step, told: Sorted, dtype: Any) -> Cost:
     """Cost of attention within buckets: what gives the buckets, sorting, gathering rows, and the blocks of scores."""
-    n, d_k, m, d_v, h, h_kv, batch = sizes
+    n, d_k, m, d_v, h, _, batch = sizes
     if symbolic(n, m):
         raise ValueError(f"{name}: n: expected integers, as blocks are counted one by one, got {n}")
     narrow, wide = itemsizes(name, dtype)
@@ -107,14 +107,18 @@ def sorted_attention(name: str, sizes: Sizes, hashing: Step, told: Sorted, dtype
 
     several = isinstance(n, np.ndarray) or isinstance(m, np.ndarray)
     each = heads * rounds
-    pairs, rows, columns, calls = (each * x for x in (np.vectorize(cut, otypes=[float] * 4) if several else cut)(n, m))
+    pairs, rows, columns, calls = (
+        each * x for x in (np.vectorize(cut, otypes=[float] * 4) if several else cut)(n, m)
+    )
     q, k, v, o = (x * narrow for x in sizes.arrays)
     items = n + m if not told.exact else 2 * n
     logs = np.ceil(np.log2(items)) if several else max(1, (items - 1).bit_length())
     ints = each * (3 * m + 3 * n) * 4
     sorting = Step("sorting", 0, each * items * logs, bytes_read=each * items * 8, bytes_written=ints, allocated=ints)
     moved = (rows * d_k + each * m * (d_k + d_v)) * wide
-    gathering = Step("gathering", bytes_read=q + heads * m * (d_k + d_v) * narrow, bytes_written=moved, calls=3 * each)
+    gathering = Step(
+        "gathering", bytes_read=q + heads * m * (d_k + d_v) * narrow, bytes_written=moved, calls=3 * each
+    )
     kept = heads * n * (d_v + 2) * wide
     scores = Step("scores", 2 * pairs * d_k, bytes_read=(rows + columns) * d_k * wide, calls=calls)
     # A pair: subtract the maximum, compare, exponential, sum. A row: merge its d_v + 1 sums with those of the rounds.

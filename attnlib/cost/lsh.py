@@ -9,7 +9,7 @@ import numpy as np
 
 from attnlib import _check
 from attnlib.cost._buckets import Sorted, sorted_attention
-from attnlib.cost._sizes import Number, attention_sizes, itemsizes, size, smallest
+from attnlib.cost._sizes import Number, attention_sizes, itemsizes, smallest
 from attnlib.cost.algebra import Cost, Step
 
 
@@ -33,10 +33,10 @@ def lsh_attention(
 ) -> Cost:
     """Cost of `attnlib.lsh_attention`: hashing, sorting, and the blocks of scores that are computed.
 
-    Hashing takes 2(n + m)d_k · rounds · Σ b/2 FLOPs for factors b of the buckets. So with n/c buckets it is quadratic,
-    n²d_k · rounds/c for shared queries and keys, and with two factors √(n/c) of them n^1.5. With P scores computed:
-    2P(d_k + d_v) FLOPs, backward 2P(3d_k + 2d_v) more; P is rounds · n times the window and a chunk (without
-    `causal` two windows and a chunk), and half as much again where queries and keys differ.
+    Hashing takes 2(n + m)d_k · rounds · Σ b/2 FLOPs for factors b of the buckets. So with n/c buckets it is
+    quadratic, n²d_k · rounds/c for shared queries and keys, and with two factors √(n/c) of them n^1.5. With P scores
+    computed: 2P(d_k + d_v) FLOPs, backward 2P(3d_k + 2d_v) more; P is rounds · n times the window and a chunk
+    (without `causal` two windows and a chunk), and half as much again where queries and keys differ.
 
     Args:
         n: queries.

@@ -114,7 +114,12 @@ def _balanced(
     softmax = Step("softmax", 0, (3 + 2 * words) * pairs + taken_q * (3 * d_v + 4), pairs + taken_q, calls=calls)
     sums = taken_q * (d_v + 2) * wide
     values = Step(
-        "values", 2 * pairs * d_v, bytes_read=taken_k * d_v * wide, bytes_written=sums + o, allocated=sums + o, calls=calls
+        "values",
+        2 * pairs * d_v,
+        bytes_read=taken_k * d_v * wide,
+        bytes_written=sums + o,
+        allocated=sums + o,
+        calls=calls,
     )
     tile = each * wide_q * wide_k * wide
     one = heads * n * (d_v + 2) * wide

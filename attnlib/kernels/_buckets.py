@@ -64,9 +64,7 @@ def bucket_attention(
     lead = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)), ill_k.shape[:-1], there.shape[:-1])
     arrays = [x.reshape(-1, *x.shape[rank_of - 2 :]) for x in (q * factor, k, v, ill_q, ill_k)]
     index = share([x.shape[: rank_of - 2] for x in (q, k, v, ill_q, ill_k)])
-    by_head = [
-        jnp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(-1, *x.shape[-2:]) for x in (bucket_q, bucket_k)
-    ]
+    by_head = [jnp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape(-1, *x.shape[-2:]) for x in (bucket_q, bucket_k)]
     ranks = rank(cut, sizes.buckets, *by_head)
     o = attend(cut, sizes.shared, index, *arrays, ranks).reshape(*lead, n, -1)
     if sizes.shared:
@@ -188,7 +186,7 @@ class Step(NamedTuple):
 
 
 def _round(cut: Blocks, alone: bool, ill_q: Array, ill_k: Array, ranks: Ranks, number: Array) -> Any:
-    """Return the order of the keys in a round, its queries, its steps, and what is known of the keys at each place."""
+    """Return the order of the keys in a round, its queries, its steps, and what is known of keys at each place."""
     order, query, start = (at(x, number) for x in (ranks.order, ranks.query, ranks.start))
     shape = (cut.steps, cut.batch, cut.rows)
     empty = query == cut.n

@@ -124,9 +124,9 @@ def lsh_attention(
 
     Near: number the keys of a bucket by position. Of those at or before its own position a query sees the last
     `window`, and without `causal` the next window − 1, too. So what it sees depends on no later position: published
-    programs sort all positions, cut them into chunks that attend to each other, and hide later keys, but where a chunk
-    ends depends on later keys. A pair of several rounds counts once, as if the logarithm of the number of its rounds
-    were subtracted from its score in each. With one bucket and a window of max(n, m) it is `attention`.
+    programs sort all positions, cut them into chunks that attend to each other, and hide later keys, but where a
+    chunk ends depends on later keys. A pair of several rounds counts once, as if the logarithm of the number of its
+    rounds were subtracted from its score in each. With one bucket and a window of max(n, m) it is `attention`.
 
     Hashes have no gradient; scores and values have that of `attention` over the same pairs.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -243,17 +243,14 @@ def _similarity(x: Array, centroids: Array) -> Array:
     return jnp.einsum("...cd,...nd->...cn", centroids, x, precision="highest")
 
 
-class Taken(NamedTuple):
-    """What the clusters of all heads take of queries, or of keys; heads and clusters are one axis."""
+def _take(
+    window: int, x: Array, ill: Array, seen: Array | None, centroids: Array, lead: tuple[int, ...]
+) -> tuple[Array, ...]:
+    """Return the rows of x that every cluster takes, (heads, clusters, window), and what is known of each of them.
 
-    rows: Array  # (blocks, window): which rows of all heads
-    there: Array  # (blocks, window): whether they are seen at all
-    ill: Array  # (blocks, window)
-    words: Array  # (blocks, window, words): by which clusters of its head each is taken, a bit for each
-
-
-def _take(window: int, x: Array, ill: Array, seen: Array | None, centroids: Array, lead: tuple[int, ...]) -> Any:
-    """Return what every cluster takes of rows x, and how many clusters take each row, (*lead, n)."""
+    That is whether it is seen, whether it holds a bad number, and which clusters of its head take it, a bit for each
+    in words of 32; at last how many take each row, (*lead, n).
+    """
     n, clusters = x.shape[-2], centroids.shape[-2]
     s = _similarity(unit(x.astype(_arrays.wide(x, centroids))), centroids)
     s = jnp.where(ill[..., None, :], jnp.inf, s)
@@ -270,15 +267,14 @@ def _take(window: int, x: Array, ill: Array, seen: Array | None, centroids: Arra
     bit = (jnp.uint32(1) << (number % 32).astype(jnp.uint32)) * there.astype(jnp.uint32)
     words = jnp.zeros((len(rows), n, -(-clusters // 32)), jnp.uint32).at[heads, rows, number // 32].add(bit)
     times = jax.lax.population_count(words).sum(axis=-1).astype(jnp.int32).reshape(*lead, n)
-    own = words[heads, rows]
-    return rows, there, ill, own, times
+    return rows, there, ill, words[heads, rows], times
 
 
 def _balanced(
     window: int, q: Array, k: Array, v: Array, seen: Array | None, centroids: Array, factor: Array
 ) -> tuple[Array, Array, Array]:
     """Attend in clusters that take equally many rows."""
-    dtype, n, m, clusters = factor.dtype, q.shape[-2], k.shape[-2], centroids.shape[-2]
+    dtype, n, clusters = factor.dtype, q.shape[-2], centroids.shape[-2]
     ill_q, ill_k = bad(q), bad(k)
     there = ~ill_k if seen is None else seen
     lead = np.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v, centroids)), there.shape[:-1])
