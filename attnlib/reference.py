@@ -617,7 +617,8 @@ def routing_attention(
         routed = by_q.sum(axis=-2), by_k.sum(axis=-2)
     o = average(lambda q, k: shifted_exponential(x * (k @ q)), q, k, v, seen)
     shapes = ((*o.shape[:-2], y.shape[-2]) for y in (q, k))
-    return (o, *map(np.broadcast_to, routed, shapes)) if return_routed else o
+    of_q, of_k = map(np.broadcast_to, routed, shapes)
+    return (o, of_q, of_k) if return_routed else o
 
 
 def nearest(x: Array, centroids: ArrayLike) -> Array:

@@ -91,7 +91,7 @@ def test_factors_are_digits(rng):
 # --- who is near ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trial", range(60 if FULL else 12))
+@pytest.mark.parametrize("trial", range(60 if FULL else 8))
 def test_every_query_finds_its_keys_in_the_blocks_that_it_reads(trial):
     """The places that a query sees are those of the definition, and lie in the blocks of keys of its row."""
     rng = np.random.default_rng(trial)
@@ -148,7 +148,7 @@ def test_values_and_gradients_are_those_of_the_definition(causal, shared, seed):
             for e in (1e-6, -1e-6)
         )
         slope = (np.subtract(*ends) / 2e-6 * do).sum()
-        np.testing.assert_allclose((gradient * way).sum(), slope, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose((np.asarray(gradient) * way).sum(), slope, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(("n", "m"), [(9, 9), (5, 12), (12, 5), (1, 1)])

@@ -120,8 +120,8 @@ SYMBOLS = {
     "−": "-", "·": r"\cdot ", "×": r"\times ", "∘": r"\circ ", "⊗": r"\otimes ", "≤": r"\le ", "≥": r"\ge ",
     "←": r"\leftarrow ", "↦": r"\mapsto ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "α": r"\alpha ", "δ": r"\delta ", "η": r"\eta ", "θ": r"\theta ", "µ": r"\mu ", "μ": r"\mu ", "ρ": r"\rho ",
-    "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\varphi ", "ψ": r"\psi ", "π": r"\pi ", "Δ": r"\Delta ",
-    "{": r"\{", "}": r"\}",
+    "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\varphi ", "ψ": r"\psi ", "π": r"\pi ", "λ": r"\lambda ", "Δ": r"\Delta ",
+    "∪": r"\bigcup ", "{": r"\{", "}": r"\}",
 }  # fmt: skip
 RAISED = {"²": "2", "³": "3", "ᵃ": "a", "ᵀ": r"\mathsf T", "⁺": "+"}
 MARKS = {"\N{COMBINING CIRCUMFLEX ACCENT}": "hat", "\N{COMBINING MACRON}": "bar", "\N{COMBINING TILDE}": "tilde"}

@@ -1,7 +1,7 @@
 """Attention within buckets: a query meets the keys of its own bucket that lie near it, in one or several rounds.
 
 A round gives every query and key a bucket. Keys are sorted by bucket, then position, and numbered: key j stands at
-place_j. What query i sees are the places from first_i on, count_i of them: those of its bucket whose rank in it is
+place_j. What query i sees are the places from first_i on, many_i of them: those of its bucket whose rank in it is
 near the rank of i's own position. So which keys a query sees at or before its position depends on them alone: no
 later position moves the end of a block, as it does where sorted rows are cut into chunks that attend to each other.
 
@@ -69,8 +69,8 @@ def bucket_attention(
     o = attend(cut, sizes.shared, index, *arrays, ranks).reshape(*lead, n, -1)
     if sizes.shared:
         # The places that a query sees include its own, unless that key is hidden.
-        own = (ranks.place - ranks.first).astype(jnp.uint32) < ranks.count.astype(jnp.uint32)
-        nothing_else = ((ranks.count == 1) & own).all(axis=-2).reshape(*lead, n, 1)
+        own = (ranks.place - ranks.first).astype(jnp.uint32) < ranks.many.astype(jnp.uint32)
+        nothing_else = ((ranks.many == 1) & own).all(axis=-2).reshape(*lead, n, 1)
         o = jnp.where(nothing_else, jnp.where(ill_k[..., None], jnp.nan, v), o)
     return o.astype(narrow)
 
@@ -89,7 +89,7 @@ class Ranks(NamedTuple):
     order: Array  # (rounds, m): which key stands at each place
     place: Array  # (rounds, m): at which place each key stands
     first: Array  # (rounds, n): the first place that each query sees
-    count: Array  # (rounds, n): how many places it sees from there
+    many: Array  # (rounds, n): how many places it sees from there
     slot: Array  # (rounds, n): in which row of all blocks of queries each query sits
     query: Array  # (rounds, rows of all blocks): which query sits in each; n: none
     start: Array  # (rounds, blocks of queries): the first block of keys that each reads
@@ -154,7 +154,8 @@ def _attend_forward(cut: Blocks, alone: bool, index: Index, *args: Any) -> tuple
     *arrays, ranks = args
 
     def run(where: Array, here: Ranks) -> Any:
-        return _head_forward(cut, alone, *(at(x, i) for x, i in zip(arrays, where, strict=True)), here), ()
+        own: Any = [at(x, i) for x, i in zip(arrays, where, strict=True)]
+        return _head_forward(cut, alone, *own, here), ()
 
     (o, c, z), _ = each_head(run, index, ranks)
     return o, (args, o, c, z)
@@ -164,8 +165,9 @@ def _attend_backward(cut: Blocks, alone: bool, index: Index, kept: Any, do: Arra
     (*arrays, ranks), *own = kept
 
     def run(where: Array, here: Any) -> Any:
-        *x, ranks = here
-        return (), _head_backward(cut, alone, *(at(x, i) for x, i in zip(arrays, where, strict=True)), ranks, *x)
+        *given, ranks = here
+        own: Any = [at(x, i) for x, i in zip(arrays, where, strict=True)]
+        return (), _head_backward(cut, alone, *own, ranks, *given)
 
     totals = [jnp.zeros_like(x) for x in arrays[:3]]
     _, gradients = each_head(run, index, (*own, do, ranks), totals)
@@ -180,7 +182,7 @@ class Step(NamedTuple):
 
     block: Array  # (batch, span): which blocks of keys
     first: Array  # (rounds, batch, rows)
-    count: Array  # (rounds, batch, rows): zero in rounds that come later
+    many: Array  # (rounds, batch, rows): how many places; zero in rounds that come later
     own: Array  # (batch, rows): the place of its own key; −1 if it may see it
     ill: Array  # (batch, rows)
 
@@ -192,7 +194,7 @@ def _round(cut: Blocks, alone: bool, ill_q: Array, ill_k: Array, ranks: Ranks, n
     empty = query == cut.n
     query = jnp.minimum(query, cut.n - 1)
     rounds = jnp.arange(len(ranks.order), dtype=jnp.int32)[:, None]
-    count = jnp.where((rounds > number) | empty[None], 0, ranks.count[:, query])
+    count = jnp.where((rounds > number) | empty[None], 0, ranks.many[:, query])
     own = at(ranks.place, number)[query] if alone else jnp.full_like(query, -1)
     block = start[:, None] + jnp.arange(cut.span, dtype=jnp.int32)[None]
     first = ranks.first[:, query]
@@ -233,9 +235,9 @@ def _scores(
         # 0 ≤ place − first < count in one comparison: what is negative is huge without its sign.
         return (place - first[:, :, None]).astype(jnp.uint32) < count[:, :, None].astype(jnp.uint32)
 
-    visible = covered(here, at(step.first, number), at(step.count, number))
+    visible = covered(here, at(step.first, number), at(step.many, number))
     for other in range(len(step.first) - 1):  # the last round comes before none
-        count = jnp.where(number == other, 0, step.count[other])
+        count = jnp.where(number == other, 0, step.many[other])
         visible &= ~covered(places[:, None, :, other], step.first[other], count)
     if alone:
         visible &= here != step.own[:, :, None]
@@ -299,7 +301,7 @@ def _head_backward(
         order, query, steps, keys = _round(cut, alone, ill_q, ill_k, ranks, number)
         k_sorted, v_sorted = _key_blocks(cut, k[order]), _key_blocks(cut, v[order])
 
-        def body(sums: tuple[Array, Array], x: Any) -> tuple[Any, Array]:
+        def body(sums: tuple[Array, ...], x: Any) -> tuple[Any, Array]:
             rows, do_rows, c_rows, shift_rows, step = x
             k_read, v_read = _read(k_sorted, step.block), _read(v_sorted, step.block)
             s, visible = _scores(cut, alone, rows, k_read, step, keys, number)
@@ -325,6 +327,7 @@ def _head_backward(
         dq_new = dq_new.reshape(len(query), -1)[at(ranks.slot, number)]
         return (dq + dq_new, dk + dk_new, dv + dv_new), None
 
-    zeros = tuple(map(jnp.zeros_like, (q, k, v)))
+    zeros = jnp.zeros_like(q), jnp.zeros_like(k), jnp.zeros_like(v)
+    gradients: Any
     gradients, _ = jax.lax.scan(one, zeros, jnp.arange(len(ranks.order), dtype=jnp.int32))
-    return gradients
+    return gradients  # type: ignore[no-any-return]

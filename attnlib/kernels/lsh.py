@@ -68,7 +68,7 @@ def lsh_buckets(
 ) -> Int[Array, "*b rounds n"]:
     """Hash rows: one of b buckets for the axis, or its opposite, that is nearest to a row after a random rotation.
 
-    h(x) = argmax [xR, −xR]
+    h(x) = argmax (x R, −x R)
 
     Two rows at an angle θ share one of two buckets with probability 1 − θ/π. With factors b_1, b_2, …, each hashed by
     columns of R of its own, the number is h_1, then h_2, … in a number system with these bases: rows share it if they
@@ -120,7 +120,8 @@ def lsh_attention(
 ) -> Float[Array, "*b n d_v"]:
     """Attend to the keys that share a bucket with the query in some round, the nearest of them in each bucket.
 
-    o_i = Σ_j w_ij v_j over S_i = ∪_r {j : h_r(k_j) = h_r(q_i), j near i in that bucket},   w_i = softmax over S_i
+    o_i = Σ_j w_ij v_j,   w_ij = e^(s_ij) / Σ_l e^(s_il) over j, l ∈ S_i,   s_ij = scale · q_i·k_j
+    S_i = ∪_r {j : h_r(k_j) = h_r(q_i), j near i in this bucket}
 
     Near: number the keys of a bucket by position. Of those at or before its own position a query sees the last
     `window`, and without `causal` the next window − 1, too. So what it sees depends on no later position: published
