@@ -154,8 +154,7 @@ def _attend_forward(cut: Blocks, alone: bool, index: Index, *args: Any) -> tuple
     *arrays, ranks = args
 
     def run(where: Array, here: Ranks) -> Any:
-        own: Any = [at(x, i) for x, i in zip(arrays, where, strict=True)]
-        return _head_forward(cut, alone, *own, here), ()
+        return _head_forward(cut, alone, Head(*(at(x, i) for x, i in zip(arrays, where, strict=True))), here), ()
 
     (o, c, z), _ = each_head(run, index, ranks)
     return o, (args, o, c, z)
@@ -165,16 +164,25 @@ def _attend_backward(cut: Blocks, alone: bool, index: Index, kept: Any, do: Arra
     (*arrays, ranks), *own = kept
 
     def run(where: Array, here: Any) -> Any:
-        *given, ranks = here
-        own: Any = [at(x, i) for x, i in zip(arrays, where, strict=True)]
-        return (), _head_backward(cut, alone, *own, ranks, *given)
+        head = Head(*(at(x, i) for x, i in zip(arrays, where, strict=True)))
+        return (), _head_backward(cut, alone, head, *here)
 
     totals = [jnp.zeros_like(x) for x in arrays[:3]]
-    _, gradients = each_head(run, index, (*own, do, ranks), totals)
+    _, gradients = each_head(run, index, (ranks, *own, do), totals)
     return (*gradients, None, None, None)
 
 
 attend.defvjp(_attend_forward, _attend_backward)
+
+
+class Head(NamedTuple):
+    """What one head reads."""
+
+    q: Array
+    k: Array
+    v: Array
+    ill_q: Array
+    ill_k: Array
 
 
 class Step(NamedTuple):
@@ -244,10 +252,9 @@ def _scores(
     return s, visible
 
 
-def _head_forward(
-    cut: Blocks, alone: bool, q: Array, k: Array, v: Array, ill_q: Array, ill_k: Array, ranks: Ranks
-) -> tuple[Array, Array, Array]:
+def _head_forward(cut: Blocks, alone: bool, head: Head, ranks: Ranks) -> tuple[Array, Array, Array]:
     """Attend in one head: return o, the largest scores c and the sums z."""
+    q, k, v, ill_q, ill_k = head
     lowest = jnp.asarray(np.finfo(q.dtype).min, q.dtype)
 
     def one(carry: Any, number: Array) -> tuple[Any, None]:
@@ -276,20 +283,10 @@ def _head_forward(
 
 
 def _head_backward(
-    cut: Blocks,
-    alone: bool,
-    q: Array,
-    k: Array,
-    v: Array,
-    ill_q: Array,
-    ill_k: Array,
-    ranks: Ranks,
-    o: Array,
-    c: Array,
-    z: Array,
-    do: Array,
+    cut: Blocks, alone: bool, head: Head, ranks: Ranks, o: Array, c: Array, z: Array, do: Array
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of q, k and v of one head."""
+    q, k, v, ill_q, ill_k = head
     # With p = e^(s − c) / z: dv = pᵀ do and ds = p ∘ (do vᵀ − Σ do o). The 1 / z goes into do once.
     z = jnp.where(z == 0, 1, z)
     shift, do = (do * o).sum(axis=1) / z, do / z[:, None]
