@@ -375,7 +375,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         chapter="hashing",
         paper="kitaev2020",
         options={"buckets": (2, 2), "window": 4},
-        typical={"buckets": (16, 16), "window": 64},
+        typical={"buckets": 256, "window": 64},
         # A draw that leaves no query of the contract without a key; so is that of the centroids.
         inputs={"rotations": lambda d_k: np.random.default_rng(17 + d_k).normal(size=(4, d_k, 2))},
         blocks=_CHUNKS,

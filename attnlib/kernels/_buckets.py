@@ -117,7 +117,8 @@ def _rank(cut: Blocks, buckets: int, bucket_q: Array, bucket_k: Array) -> Ranks:
     place, end = passed[where[:m]] - 1, passed[where[m:]]
     order = _inverse(place)
 
-    starts = jnp.searchsorted(bucket_k[order], numbers(buckets + 1)).astype(jnp.int32)
+    held = jnp.zeros(buckets + 1, jnp.int32).at[bucket_k].add(1)
+    starts = jnp.cumsum(held, dtype=jnp.int32) - held
     first = jnp.maximum(starts[bucket_q], end - cut.window)
     last = end if cut.causal else jnp.minimum(starts[bucket_q + 1], end + cut.window - 1)
 
@@ -127,8 +128,9 @@ def _rank(cut: Blocks, buckets: int, bucket_q: Array, bucket_k: Array) -> Ranks:
     turn = where[m:] - end - (jnp.cumsum(sizes, dtype=jnp.int32) - sizes)[group]
     slot = ((ends + (-sizes // rows))[group] + turn // rows) * rows + turn % rows
     query = jnp.full(cut.query_blocks * rows, n, jnp.int32).at[slot].set(numbers(n), unique_indices=True)
-    of = jnp.searchsorted(ends, numbers(cut.query_blocks), side="right").astype(jnp.int32)
-    start = jnp.clip(of - cut.reach, 0, cut.key_blocks - cut.span)
+    # A block of queries belongs to the block of keys before which as many end as up to it; some are left over.
+    group_of = jnp.cumsum(jnp.zeros(cut.query_blocks, jnp.int32).at[ends].add(1, mode="drop"), dtype=jnp.int32)
+    start = jnp.clip(group_of - cut.reach, 0, cut.key_blocks - cut.span)
     return Ranks(order, place, first, last - first, slot, query, start)
 
 
