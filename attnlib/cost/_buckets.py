@@ -67,7 +67,7 @@ def blocks(n: int, m: int, window: int, chunk: int | None, causal: bool, exact: 
         >>> cut.key_blocks, cut.span, cut.query_blocks, cut.pairs / 1000
         (16, 2, 16, 131.072)
         >>> blocks(1000, 1000, 64, None, True, False).pairs / 1000
-        192.512
+        188.416
     """
     window = min(window, m + 1)
     c = min(m, min(MOST, max(LEAST, window)) if chunk is None else chunk)

@@ -86,9 +86,9 @@ def update_centroids(
     Example:
         >>> import jax.numpy as jnp
         >>> c, x = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([[3.0, 4.0], [-1.0, 0.0]])
-        >>> print(update_centroids(c, x, decay=0.0))  # (3, 4) is nearest to the second, so is (−1, 0): a mean of both
-        [[ 1.         0.       ]
-         [-0.4472136  0.8944272]]
+        >>> print(update_centroids(c, x, decay=0.0).round(2))  # both are nearest to the second: (0.6 − 1, 0.8 + 0)
+        [[ 1.    0.  ]
+         [-0.45  0.89]]
     """
     name = "update_centroids"
     _arrays.floating(name, centroids=centroids, x=x)
