@@ -176,8 +176,8 @@ def lsh_attention(
     _check_rotations(name, rotations, q.shape[-1], parts)
     _check.positive_int(name, window=window)
     _check.optional_int(name, chunk=chunk)
-    dtype = _arrays.wide(q, q if shared else k, v)
     arrays = {"q": jnp.asarray(q), "k": None if shared else jnp.asarray(k), "v": jnp.asarray(v)}
+    dtype = _arrays.wide(*(x for x in arrays.values() if x is not None))
     arrays["mask"] = key_mask(name, mask, v)
     whole = {
         "scale": jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, dtype),

@@ -100,8 +100,9 @@ def update_centroids(
     if not _check.number(decay) or not 0 <= decay <= 1:
         raise ValueError(f"{name}: decay: expected a number from 0 to 1, got {decay!r}")
     _arrays.boolean_mask(name, mask, x.shape[:-1])
-    dtype = _arrays.wide(x, centroids)
-    old, x = jnp.asarray(centroids, dtype), jax.lax.stop_gradient(jnp.asarray(x, dtype))
+    old, x = jnp.asarray(centroids), jax.lax.stop_gradient(jnp.asarray(x))
+    dtype, narrow = _arrays.wide(x, old), old.dtype
+    old, x = old.astype(dtype), x.astype(dtype)
     there = ~bad(x) if mask is None else ~bad(x) & jnp.broadcast_to(jnp.asarray(mask), x.shape[:-1])
     old, x = jax.lax.stop_gradient(lift(old, max(old.ndim, x.ndim))), unit(jnp.where(there[..., None], x, 0))
     nearest = jnp.argmax(_similarity(x, old), axis=-2)
@@ -110,7 +111,7 @@ def update_centroids(
     over = tuple(a for a, size in enumerate(old.shape[:-2]) if size == 1)
     sums, numbers = (y.sum(axis=over, keepdims=True) for y in (sums, numbers))
     new = unit(decay * old + (1 - decay) * sums / jnp.maximum(numbers, 1))
-    return jnp.where(numbers > 0, new, old).reshape(centroids.shape).astype(centroids.dtype)
+    return jnp.where(numbers > 0, new, old).reshape(centroids.shape).astype(narrow)
 
 
 def routing_attention(
@@ -195,9 +196,9 @@ def routing_attention(
         raise ValueError(f"{name}: clusters: expected {centroids.shape[-2]}, as there are centroids, got {clusters}")
     if chunk is not None and not causal:
         raise ValueError(f"{name}: chunk: expected None without causal: nothing is sorted, got {chunk}")
-    arrays = {"q": jnp.asarray(q), "k": jnp.asarray(k), "v": jnp.asarray(v), "mask": key_mask(name, mask, k)}
-    arrays["centroids"] = jax.lax.stop_gradient(jnp.asarray(centroids))
-    factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, _arrays.wide(q, k, v))
+    arrays = {"q": jnp.asarray(q), "k": jnp.asarray(k), "v": jnp.asarray(v)}
+    factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, _arrays.wide(*arrays.values()))
+    arrays |= {"mask": key_mask(name, mask, k), "centroids": jax.lax.stop_gradient(jnp.asarray(centroids))}
     call = (_attend, window, chunk, causal, return_routed)
     out: Any = each_device(name, call, arrays, OWN, {"scale": factor}, (2, 1, 1) if return_routed else (2,))
     return out if return_routed else out[0]  # type: ignore[no-any-return]
