@@ -214,7 +214,7 @@ def test_chunks_of_sorted_positions_leak(rng):
     """What published programs do: a later key moves the end of a chunk, and with it an earlier output."""
     n, c, d = 32, 4, 4
     q, v = rng.normal(size=(n, d)), rng.normal(size=(n, 2))
-    rotations = np.asarray(init_lsh(jax.random.key(0), d, 4, 1))
+    rotations = np.random.default_rng(1).normal(size=(1, d, 2))
 
     def published(q):
         bucket = reference.lsh_buckets(q, rotations, buckets=4)[0]
@@ -290,7 +290,7 @@ def test_the_hidden_quadratic_is_hashing_unless_it_is_factorised():
 
     assert exponent(one, "hashing") == 2
     assert exponent(two, "hashing") == 1.5
-    assert exponent(one, "scores") == pytest.approx(1, abs=0.001)
+    assert exponent(one, "scores") == pytest.approx(1, abs=0.01)
     assert one[2]["hashing"].matmul_flops > 3 * (one[2]["scores"].matmul_flops + one[2]["values"].matmul_flops)
     assert two[2]["hashing"].matmul_flops < 0.2 * (two[2]["scores"].matmul_flops + two[2]["values"].matmul_flops)
     several = cost.lsh_attention([2**14, 2**16], 64, 64, 64)

@@ -160,7 +160,7 @@ def test_a_step_of_k_means_is_that_of_the_definition(rng):
     mask = rng.random((2, 3, 30)) < 0.7
     for lead in ((), (3,), (2, 1), (2, 3)):
         c = rng.normal(size=(*lead, 5, 4))
-        for options in ({}, {"decay": 0.5, "mask": mask}, {"decay": 0}):
+        for options in ({}, {"decay": 0.5, "mask": mask}, {"decay": 0.0}):
             got = update_centroids(c.astype("f"), x.astype("f"), **options)
             assert got.shape == c.shape
             assert got.dtype == np.float32

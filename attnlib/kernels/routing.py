@@ -196,7 +196,7 @@ def routing_attention(
         raise ValueError(f"{name}: clusters: expected {centroids.shape[-2]}, as there are centroids, got {clusters}")
     if chunk is not None and not causal:
         raise ValueError(f"{name}: chunk: expected None without causal: nothing is sorted, got {chunk}")
-    arrays = {"q": jnp.asarray(q), "k": jnp.asarray(k), "v": jnp.asarray(v)}
+    arrays: dict[str, Any] = {"q": jnp.asarray(q), "k": jnp.asarray(k), "v": jnp.asarray(v)}
     factor = jnp.asarray(1 / math.sqrt(q.shape[-1]) if scale is None else scale, _arrays.wide(*arrays.values()))
     arrays |= {"mask": key_mask(name, mask, k), "centroids": jax.lax.stop_gradient(jnp.asarray(centroids))}
     call = (_attend, window, chunk, causal, return_routed)
