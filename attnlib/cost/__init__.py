@@ -27,9 +27,9 @@ from attnlib.cost.linear import linear_attention as linear_attention
 from attnlib.cost.linear import linear_attention_step as linear_attention_step
 from attnlib.cost.linformer import linformer_attention as linformer_attention
 from attnlib.cost.longformer import longformer_attention as longformer_attention
+from attnlib.cost.lsh import lsh_attention as lsh_attention
 from attnlib.cost.mamba import mamba as mamba
 from attnlib.cost.mamba import mamba_step as mamba_step
-from attnlib.cost.lsh import lsh_attention as lsh_attention
 from attnlib.cost.mixture import active_parameters as active_parameters
 from attnlib.cost.mixture import mixture_of_experts as mixture_of_experts
 from attnlib.cost.multihead import multihead_attention as multihead_attention
