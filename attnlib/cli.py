@@ -94,7 +94,7 @@ def table_rows(
     for entry in registry.MECHANISMS:
         model = entry.cost(n, d // h, h=h, batch=batch, backward=backward, dtype=dtype, **entry.typical)
         time = cost.roofline(model, device, dtype=dtype)
-        width = cost.BYTES[dtype] if entry.exact else 4  # sums are float32
+        width = 4 if entry.sums else cost.BYTES[dtype]
         kept = entry.state
         rows.append(
             {

@@ -44,6 +44,7 @@ class Mechanism:
         blocks: options that may change the cost and never the result, one dict a choice.
         leading: options that are arrays with leading axes, and how many axes follow these.
         package: where its rooms are.
+        sums: whether decoding keeps sums, in float32, and not keys and values as they came.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Mechanism:
     bidirectional: bool = True
     inputs: Options = field(default_factory=dict)
     init: str = ""
+    sums: bool = False
 
     @property
     def orders(self) -> tuple[bool, ...]:
@@ -279,6 +281,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         exact=False,
         causal=True,
         mask="keys",
+        sums=True,
         time=1,
         memory=1,
         chapter="linear",
@@ -293,6 +296,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         exact=False,
         causal=True,
         mask="keys",
+        sums=True,
         time=1,
         memory=1,
         chapter="taylor",
@@ -308,6 +312,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         causal=True,
         bidirectional=False,
         mask="keys",
+        sums=True,
         time=1,
         memory=1,
         chapter="linear",
@@ -323,6 +328,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         exact=False,
         causal=True,
         mask="keys",
+        sums=True,
         time=1,
         memory=1,
         chapter="random-features",

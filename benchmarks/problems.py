@@ -66,6 +66,20 @@ def model_flops(name: str, **sizes: Any) -> Callable[[Task], float]:
     return flops
 
 
+def packed_flops(task: Task) -> float:
+    """Of the pairs within texts: as many texts of their length."""
+    texts = int(task.extra["segments"].max()) + 1
+    short = tuple(x[:, : x.shape[1] // texts] for x in task.arrays)
+    return texts * pair_flops(replace(task, arrays=short))
+
+
+def hash_flops(task: Task) -> float:
+    """Of hashing and of the pairs that rounds cover."""
+    return model_flops(
+        "lsh_attention", rounds=4, buckets=task.extra["buckets"], window=task.extra["window"], causal=True
+    )(task)
+
+
 def scan_flops(task: Task) -> float:
     """Of our scan, which has no matrix product."""
     from attnlib import cost
@@ -233,6 +247,75 @@ def mambapy_scan(torch: Any, task: Task) -> Any:
     return lambda u, delta, a, b, c, skip: scan(None, u[None], delta[None], a, b[None], c[None], skip)[0]
 
 
+def local_layer(torch: Any, task: Task) -> Any:
+    """local-attention, a window of 512 keys before each position and its own."""
+    options = {"window_size": 512, "causal": True, "exact_windowsize": True, "use_rotary_pos_emb": False}
+    return need("local_attention").LocalAttention(**options)
+
+
+def longformer_layer(torch: Any, task: Task) -> Any:
+    """The attention of transformers' Longformer without projections: 256 keys to each side, 16 global tokens."""
+    (h, n, d), package = task.arrays[0].shape, need("transformers.models.longformer.modeling_longformer")
+    config = package.LongformerConfig(
+        hidden_size=h * d, num_attention_heads=h, attention_window=[512], num_hidden_layers=1
+    )
+    layer = package.LongformerSelfAttention(config, 0).eval()
+    is_global = torch.arange(n)[None] < 16
+    masks = {
+        "attention_mask": 10000.0 * is_global,
+        "is_index_masked": torch.zeros(1, n, dtype=torch.bool),
+        "is_index_global_attn": is_global,
+        "is_global_attn": True,
+    }
+
+    def attend(*qkv: Any) -> Any:
+        # The layer has positions first, and divides queries in place.
+        q, k, v = (x.transpose(1, 2).flatten(2) for x in qkv)
+        given = {
+            name: lambda _, x=x: x.transpose(0, 1).clone() for name, x in (("query", q), ("key", k), ("value", v))
+        }
+        own = {"query_global": lambda x: x, "key_global": given["key"], "value_global": given["value"]}
+        vars(layer).update(**given, **own)
+        return layer(q, **masks)[0].unflatten(2, (h, d)).transpose(1, 2)
+
+    return attend
+
+
+def bigbird_layer(torch: Any, task: Task) -> Any:
+    """The attention of transformers' BigBird without projections: it draws its blocks anew in every call."""
+    (h, n, d), package = task.arrays[0].shape, need("transformers.models.big_bird.modeling_big_bird")
+    config = package.BigBirdConfig(hidden_size=h * d, num_attention_heads=h, block_size=64, num_random_blocks=3)
+    layer = package.BigBirdBlockSparseAttention(config).train()  # evaluated, all its random blocks are the first
+    masks = package.BigBirdModel.create_masks_for_block_sparse_attn(torch.ones(1, n), 64)
+    named = dict(zip(("blocked_encoder_mask", "band_mask", "from_mask", "to_mask"), masks, strict=True))
+    named = {"band_mask": named["band_mask"], "from_mask": named["from_mask"], "to_mask": named["to_mask"]} | {
+        "from_blocked_mask": named["blocked_encoder_mask"],
+        "to_blocked_mask": named["blocked_encoder_mask"],
+    }
+
+    def attend(*qkv: Any) -> Any:
+        q, k, v = (x.transpose(1, 2).flatten(2) for x in qkv)
+        vars(layer).update(query=lambda _: q, key=lambda _: k, value=lambda _: v)
+        return layer(q, **named)[0].unflatten(2, (h, d)).transpose(1, 2)
+
+    return attend
+
+
+def reformer_layer(torch: Any, task: Task) -> Any:
+    """reformer-pytorch, four rounds of buckets of 64: queries are the keys."""
+    layer = need("reformer_pytorch").LSHAttention(bucket_size=64, n_hashes=4, causal=task.options["causal"])
+    return lambda q, k, v: layer(q[0], v[0])[0][None]
+
+
+def routing_layer(torch: Any, task: Task) -> Any:
+    """routing-transformer with our centroids: 128 clusters that take 128 queries and 128 keys each."""
+    (h, _, d), centroids = task.arrays[0].shape, torch.tensor(task.options["centroids"])
+    layer = need("routing_transformer.routing_transformer").KmeansAttention(len(centroids), 128, h, d)
+    layer.eval().kmeans.means.copy_(centroids / centroids.norm(dim=1, keepdim=True))
+    layer.kmeans.initted.fill_(True)
+    return lambda q, k, v: layer(q, k, v)[0]
+
+
 def tokamax_chunked(task: Task) -> Any:
     """tokamax.dot_product_attention with its chunked XLA implementation."""
     tokamax = need("tokamax")
@@ -383,6 +466,37 @@ def to_scan(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, d
     return (u, delta, rates, rng.normal(size=(n, 16)), rng.normal(size=(n, 16)), rng.normal(size=h * d)), {}
 
 
+def beside(**extra: Any) -> Any:
+    """Queries, keys and values, and these options of our kernel."""
+
+    def draw(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+        return normal(rng, h, n, d)[0], extra
+
+    return draw
+
+
+def packed(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+    """Sixteen texts of one length in a row."""
+    return normal(rng, h, n, d)[0], {"segments": np.arange(n, dtype=np.int32) * 16 // n}
+
+
+def in_blocks(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+    """Blocks of 64: two that all see, three in a row, three at random, from one pattern."""
+    pattern = importlib.import_module("attnlib").bigbird_pattern(jax.random.key(0), n)
+    return normal(rng, h, n, d)[0], {"pattern": np.asarray(pattern)}
+
+
+def with_rotations(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+    """Four rounds of n/64 buckets."""
+    rotations = rng.normal(size=(4, d, n // 128)).astype(np.float32)
+    return normal(rng, h, n, d)[0], {"rotations": rotations, "buckets": n // 64, "window": 128}
+
+
+def with_centroids(rng: np.random.Generator, h: int, n: int, d: int) -> tuple[Arrays, dict[str, Any]]:
+    """128 clusters of 128 rows."""
+    return normal(rng, h, n, d)[0], {"centroids": rng.normal(size=(128, d)).astype(np.float32), "window": 128}
+
+
 @dataclass(frozen=True)
 class Problem:
     """Programs that compute the same, ours first, and what they get."""
@@ -476,6 +590,12 @@ VARIANTS = (
                 "fla naive chunks",
                 torch_program(fla_gated("fla.ops.simple_gla.naive", "naive_chunk_simple_gla"), N_D),
             ),
+            Program(
+                "fla naive, token by token",
+                torch_program(fla_gated("fla.ops.simple_gla.naive", "naive_recurrent_simple_gla"), N_D),
+                longest=(16384, 4096),
+                reason="its backward pass copies all outputs for each token",
+            ),
             SOFTMAX,
         ),
         "gated_linear_attention, a decay for each key",
@@ -515,6 +635,78 @@ VARIANTS = (
     ),
 )
 
+SPARSE = (
+    Problem(
+        (
+            Program("window_attention", ours("window_attention")),
+            Program("local-attention", torch_program(local_layer)),
+            SOFTMAX,
+        ),
+        "window_attention, 512 keys back",
+        masks=("causal",),
+        draw=beside(left=512, right=0),
+        flops=model_flops("window_attention", left=512, right=0, causal=True),
+    ),
+    Problem(
+        (Program("flash_attention", ours("flash_attention")), replace(SOFTMAX, name="flash_attention of one text")),
+        "flash_attention, 16 texts packed",
+        draw=packed,
+        flops=packed_flops,
+    ),
+    Problem(
+        (
+            Program("longformer_attention", ours("longformer_attention")),
+            Program("transformers", torch_program(longformer_layer)),
+            SOFTMAX,
+        ),
+        "longformer_attention, 256 keys to each side, 16 global tokens",
+        masks=("full",),
+        draw=beside(window=257, global_tokens=16),
+        flops=model_flops("longformer_attention", window=257, global_tokens=16),
+        close=1e-3,
+    ),
+    Problem(
+        (
+            Program("bigbird_attention", ours("bigbird_attention")),
+            Program("transformers", torch_program(bigbird_layer), same=False),
+            SOFTMAX,
+        ),
+        "bigbird_attention, blocks of 64",
+        masks=("full",),
+        draw=in_blocks,
+        flops=model_flops("bigbird_attention"),
+    ),
+    Problem(
+        (
+            Program("lsh_attention", ours("lsh_attention")),
+            Program("reformer-pytorch", torch_program(reformer_layer), same=False),
+            SOFTMAX,
+        ),
+        "lsh_attention, 4 rounds, buckets of 64",
+        masks=("causal",),
+        draw=with_rotations,
+        flops=hash_flops,
+    ),
+    Problem(
+        (
+            Program("routing_attention", ours("routing_attention")),
+            Program("routing-transformer", torch_program(routing_layer), same=False),
+            SOFTMAX,
+        ),
+        "routing_attention, 128 clusters of 128",
+        masks=("full",),
+        draw=with_centroids,
+        flops=model_flops("routing_attention", clusters=128, window=128),
+    ),
+    Problem(
+        (Program("topk_attention", ours("topk_attention")), SOFTMAX),
+        "topk_attention, 256 of the true scores",
+        masks=("causal",),
+        draw=beside(top=256),
+        flops=model_flops("topk_attention", top=256),
+    ),
+)
+
 SUITES = {
     "exact": Suite(
         (Problem(EXACT, own=("window 512", "causal window 512")),), (4096, 8192, 16384), ("torch", "tokamax")
@@ -525,9 +717,14 @@ SUITES = {
         ("torch", "fla-core", "taylor-series-linear-attention"),
         "order 2, ",
     ),
+    "sparse": Suite(
+        SPARSE,
+        (16384,),
+        ("torch", "local-attention", "transformers", "reformer-pytorch", "routing-transformer"),
+    ),
     "variants": Suite(
         VARIANTS,
-        (4096, 16384),
+        (16384,),
         ("torch", "fla-core", "performer-pytorch", "linformer", "nystrom-attention", "mambapy"),
     ),
 }

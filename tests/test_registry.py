@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -132,6 +133,13 @@ def test_a_new_entry_arrives_in_the_commands(made_up, capsys):
     with pytest.raises(SystemExit):
         hardness_command.main(["--help"])
     assert "attention,flash_attention,mean" in capsys.readouterr().out
+
+
+def test_a_new_entry_arrives_in_the_benchmarks(made_up, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    table = import_module("table")
+    assert "the mean" in table.entries()
+    assert "the mean" not in table.ROWS  # which was made before
 
 
 def test_a_new_entry_arrives_on_the_two_pages(made_up):

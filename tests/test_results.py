@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attnlib import attention, cost
+from attnlib import attention, cost, registry
 from attnlib.book import results
 from attnlib.book.results import Group, Results
 
@@ -433,3 +433,16 @@ def test_published_slopes():
         assert tuple(s.seconds) == table.ROWS[s.layer][1][s.letter][2]
         assert s.formula == table.ROWS[s.layer][1][s.letter][0]
         assert len(s.seconds) >= 4
+
+
+@pytest.mark.parametrize("name", table.entries())
+def test_a_mechanism_grows_as_its_entry_says(name):
+    """Between 4,096 and 32,768 positions, as it was measured: within 0.1 of the exponent of its entry."""
+    (slope,) = (s for s in table.slopes() if (s.layer, s.letter) == (name, "n"))
+    assert abs(slope.fit.exponent - slope.formula) < 0.1
+
+
+def test_every_mechanism_is_measured_beside_something():
+    """Attention as written is a peer of its own kernel."""
+    named = {p.name for suite in problems.SUITES.values() for problem in suite.problems for p in problem.programs}
+    assert {entry.name for entry in registry.MECHANISMS} - named == {"attention"}
