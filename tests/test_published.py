@@ -16,12 +16,14 @@ import pytest
 from support import float64
 
 from attnlib import (
+    bigbird_attention,
     flash_attention,
     gated_linear_attention,
     gated_linear_attention_step,
     init_s4d,
     linear_attention,
     linformer_attention,
+    longformer_attention,
     mamba,
     nystrom_attention,
     performer_attention,
@@ -29,6 +31,7 @@ from attnlib import (
     s4d_kernel,
     selective_scan,
     taylor_attention,
+    window_attention,
 )
 from attnlib.measure.count import with_backward
 
@@ -437,3 +440,88 @@ def test_mamba_and_published_layers(package, rng):
         return torch.func.functional_call(layer, named, (x,))
 
     agree(ours, theirs, arrays, SINGLE)
+
+
+# --- sparse ---------------------------------------------------------------------------------------------------------
+
+
+def test_window_attention_and_local_attention(rng):
+    from local_attention import LocalAttention
+
+    layer = LocalAttention(16, causal=True, exact_windowsize=True, use_rotary_pos_emb=False)
+    qkv = draw(rng, (2, 3, 64, 8), (2, 3, 64, 8), (2, 3, 64, 8))
+    agree(partial(window_attention, left=16, right=0), layer, qkv, EXACT)
+
+
+def test_longformer_attention_and_transformers(rng):
+    """Without projections, in float64; they take the softmax in float32. A window of 2w is w keys to each side."""
+    import torch
+    from transformers.models.longformer import modeling_longformer
+
+    (h, n, d), w, few = (2, 64, 8), 8, 5
+    config = modeling_longformer.LongformerConfig(
+        hidden_size=h * d, num_attention_heads=h, attention_window=[2 * w], num_hidden_layers=1
+    )
+    layer = modeling_longformer.LongformerSelfAttention(config, 0).eval()
+    is_global = torch.arange(n)[None] < few
+    masks = {
+        "attention_mask": 10000.0 * is_global.double(),
+        "is_index_masked": torch.zeros(1, n, dtype=torch.bool),
+        "is_index_global_attn": is_global,
+        "is_global_attn": True,
+    }
+
+    def theirs(q, k, v):
+        q, k, v = (x.transpose(1, 2).flatten(2) for x in (q, k, v))
+        # The layer has positions first, and divides queries in place.
+        given = {
+            name: lambda _, x=x: x.transpose(0, 1).clone() for name, x in (("query", q), ("key", k), ("value", v))
+        }
+        own = {"query_global": lambda x: x, "key_global": given["key"], "value_global": given["value"]}
+        vars(layer).update(**given, **own)
+        return layer(q, **masks)[0].unflatten(2, (h, d)).transpose(1, 2)
+
+    ours = partial(longformer_attention, window=w + 1, global_tokens=few)
+    agree(ours, theirs, draw(rng, *3 * [(1, h, n, d)]), SINGLE)
+
+
+def test_bigbird_attention_and_transformers(rng, monkeypatch):
+    """Theirs has a second global block, the last: here all rows draw it, and it draws all. Its heads draw apart."""
+    import torch
+    from transformers.models.big_bird import modeling_big_bird
+
+    (h, n, d), block = (2, 96, 8), 8
+    rows = n // block
+    config = modeling_big_bird.BigBirdConfig(
+        hidden_size=h * d, num_attention_heads=h, block_size=block, num_random_blocks=2
+    )
+    layer = modeling_big_bird.BigBirdBlockSparseAttention(config).train()  # evaluated, all its blocks are the first
+    drawn = layer._bigbird_block_rand_mask_with_head(
+        n,
+        n,
+        block,
+        block,
+        h,
+        *layer._get_rand_attn_plan(n, block, 2),
+        window_block_left=1,
+        window_block_right=1,
+        global_block_top=1,
+        global_block_bottom=1,
+        global_block_left=1,
+        global_block_right=1,
+    )
+    monkeypatch.setattr(layer, "_bigbird_block_rand_mask_with_head", lambda *_, **__: drawn)
+    pattern = np.full((h, rows, rows), rows - 1)
+    pattern[:, 1:-1, :2] = np.stack(drawn)
+    pattern[:, -1] = np.arange(rows)
+    masks = modeling_big_bird.BigBirdModel.create_masks_for_block_sparse_attn(torch.ones(1, n).double(), block)
+    blocked, band, from_mask, to_mask = masks
+
+    def theirs(q, k, v):
+        q, k, v = (x.transpose(1, 2).flatten(2) for x in (q, k, v))
+        vars(layer).update(query=lambda _: q, key=lambda _: k, value=lambda _: v)
+        out = layer(q, band, from_mask, to_mask, blocked, blocked)[0]
+        return out.unflatten(2, (h, d)).transpose(1, 2)
+
+    ours = partial(bigbird_attention, block=block, window_blocks=3, global_blocks=1, random_blocks=rows)
+    agree(partial(ours, pattern=pattern), theirs, draw(rng, *3 * [(1, h, n, d)]), EXACT)
