@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from run import ROOT, Parser, write
 
 import attnlib
@@ -54,15 +55,20 @@ def of_registry(title: str) -> Build:
 
 
 def of_mechanism(entry: registry.Mechanism) -> Build:
-    """Return (n, d) → a call of one compiled head of a mechanism, causal if it can be, with its typical options."""
-    typical = {name: x for name, x in entry.typical.items() if name in entry.options}
+    """Return (n, d) → a call of one compiled head of a mechanism, causal if it can be.
+
+    With its typical options, or those for which its entry has inputs.
+    """
+    typical = {} if entry.inputs else {name: x for name, x in entry.typical.items() if name in entry.options}
     entry = replace(entry, options={**entry.options, **typical})
 
     def build(n: int, d: int) -> Callable[[], Any]:
         q, k, v = jax.random.normal(jax.random.key(1), (3, n, d), jnp.float32)
-        arguments = entry.arguments(n, d)
-        fixed = {name: x for name, x in arguments.items() if not hasattr(x, "shape")}
-        arrays = {name: jnp.asarray(x, jnp.float32) for name, x in arguments.items() if name not in fixed}
+        given = entry.arguments(n, d)
+        arrays = {name: x for name, x in given.items() if hasattr(x, "shape")}
+        # What NumPy drew is float64, which the pass would be computed in where x64 is on.
+        arrays = {name: jnp.asarray(x, "f") if isinstance(x, np.ndarray) else x for name, x in arrays.items()}
+        fixed = {name: x for name, x in given.items() if name not in arrays}
         fn = jax.jit(partial(entry.fn, causal=entry.causal, **fixed))
         return partial(fn, q, k, v, **arrays)
 
@@ -87,7 +93,7 @@ def entries() -> dict[str, Row]:
     """Return the rows of the registry: what keeps no square in memory, and layers that are no row of the paper."""
     kernels = {e.title: (of_mechanism(e), {"n": (e.time, 64, LENGTHS)}) for e in registry.MECHANISMS if e.memory == 1}
     scans = [entry for entry in registry.LAYERS if entry.chapter == "state-space"]
-    return kernels | {e.title: (layer(e.fn, e.draw), {"n": (e.time[0], 64, LENGTHS)}) for e in scans}
+    return kernels | {e.title: (layer(e.fn, e.draw), {"n": (e.time[0], 256, LENGTHS)}) for e in scans}
 
 
 ROWS: dict[str, Row] = {
@@ -216,6 +222,9 @@ def arguments(argv: list[str] | None) -> Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Measure cell by cell, and write after each."""
     options = arguments(argv)
+    # Or long arrays cost fresh pages in every call, and the line bends where they begin to.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    clock.keep_memory()
     path = ROOT / "_build" / "benchmarks" / "table.json" if options.quick else FILE
     cells = [(name, letter) for name, (_, letters) in ROWS.items() for letter in letters]
     shrink, machine = 16 if options.quick else 1, clock.machine()
