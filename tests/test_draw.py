@@ -198,3 +198,22 @@ def test_low_rank_fits_sixteen():
     wide = draw.low_rank([[1] * 16] * 16, [[1] * 3] * 16, [[1] * 16] * 3)
     edges = [float(r.attrib["x"]) + float(r.attrib["width"]) for r in parsed(wide).iter(f"{SVG}rect")]
     assert max(edges) <= draw.WIDTH
+
+
+def test_patterns_draw_every_pair_and_count_it():
+    band = [[abs(i - j) < 2 for j in range(6)] for i in range(6)]
+    drawn = draw.patterns([("window", "a band", band), ("nothing", "empty", [[False] * 6] * 6)] * 2)
+    root = parsed(drawn)
+    areas = []
+    for path in root.iter(f"{SVG}path"):
+        if path.attrib.get("shape-rendering"):
+            strips = re.findall(r"h([\d.]+)v([\d.]+)h-", path.attrib["d"])
+            areas.append(sum(float(w) * float(h) for w, h in strips) / (110 / 6) ** 2)
+    assert areas == pytest.approx([16, 0, 16, 0], abs=0.01)
+    assert "window: a band, 16 pairs; nothing: empty, 0 pairs" in drawn.description
+    words = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
+    assert words.count("16 pairs") == 2
+    assert max(float(text.attrib["y"]) for text in root.iter(f"{SVG}text")) < float(root.attrib["viewBox"].split()[3])
+    message = r"draw.patterns: shown: expected masks of one shape, got \[\(1, 1\), \(2, 2\)\]"
+    with pytest.raises(ValueError, match=message):
+        draw.patterns([("a", "b", [[True]]), ("c", "d", [[True] * 2] * 2)])

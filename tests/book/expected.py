@@ -12,7 +12,7 @@ from sympy import Symbol, nsolve
 from sympy import exp as symbolic_exp
 from sympy import log as symbolic_log
 
-from attnlib import cost, hardness, init_performer
+from attnlib import bigbird_pattern, cost, hardness, init_performer
 from attnlib.book import heads, text
 from attnlib.book.plot import format_bytes, format_count
 
@@ -298,6 +298,76 @@ def low_rank_shifted() -> str:
     return f"{np.linalg.norm(f @ np.linalg.inv(a) @ b - weights) / np.linalg.norm(weights):.0%}"
 
 
+def sparse() -> dict[str, str]:
+    """Pairs and blocks of patterns, where window layers look, caches of hybrids, padded and packed texts."""
+    blocks = np.arange(1000) // 64
+    drawn = np.asarray(bigbird_pattern(key(0), 1000))
+    meets = (abs(blocks[:, None] - blocks) <= 1) | (blocks < 2) | (blocks[:, None] < 2)
+    meets |= (drawn[blocks][:, :, None] == blocks).any(axis=1)
+    bigbird = (14 * 64 * 8 * 64 + 128 * 1024) / meets.sum()
+    dilated = 8 * 125**2 / (8 * (125 * 32 - 32 * 31 / 2))
+    steps = [np.ones(32) / 32, np.append(33, np.ones(31)) / 64]
+    deep = [np.cumsum(np.polynomial.polynomial.polypow(step, 8)) for step in steps]
+    kept = heads.load()
+    i, j = np.indices((128, 128))
+
+    def in_window(t: int, w: int) -> tuple[str, str]:
+        scores = np.where(j <= i, kept.q[t] @ np.swapaxes(kept.k[t], 1, 2) / sqrt(32), -np.inf)
+        near = softmax(np.where(i - j < w, scores, -np.inf)) @ kept.v[t]
+        past = softmax(scores)
+        change = (near - past @ kept.v[t])[:, 64:], (past @ kept.v[t])[:, 64:]
+        inside = np.where(i - j < w, past, 0)[:, 64:].sum(axis=-1).mean()
+        return f"{inside:.0%}", f"{np.linalg.norm(change[0]) / np.linalg.norm(change[1]):.0%}"
+
+    lengths = np.clip(np.random.default_rng(0).lognormal(6, 0.8, 64).astype(int), 16, 2048)
+    wanted = (lengths * (lengths + 1) // 2).sum()
+    ids = np.repeat(np.arange(64), lengths)
+    total = len(ids)
+    first = np.minimum(np.arange(0, total, 256), total - 256)
+    low, high = ids[first], ids[first + 255]
+    a, b = np.tril_indices(len(first))
+    packed = ((low[a] <= high[b]) & (low[b] <= high[a])).sum() * 256**2
+
+    def computed(n: int) -> int:
+        return (n // 64 - 2) * 64 * min(n, 512) + 128 * 256 * math.ceil(n / 256)
+
+    return {
+        "sparse-ratio-least": f"{bigbird:.2f}",
+        "sparse-ratio-most": f"{dilated:.2f}",
+        "sparse-narrow": "100%",  # two blocks of 128 a row, either way
+        "sparse-narrow-pairs": f"{1 / 8:.1%}",
+        "sparse-path-window": text(math.ceil(511 / 7)),
+        "sparse-path-dilated": text(round(log(512, 8))),
+        "sparse-unread": f"{512 * (1 - 1 / 512) ** (7 * 511):.1f}",
+        "sparse-field": text(8 * 31),
+        "sparse-use-mean": text(4 * 31),
+        "sparse-use-deviation": f"{sqrt(8 * 1023 / 12):.0f}",
+        "sparse-use-99": text(int((deep[0] < 0.99).sum())),
+        "sparse-use-99-residual": text(int((deep[1] < 0.99).sum())),
+        "sparse-mistral-field": text(32 * 4095),
+        "sparse-mistral-mean": text(16 * 4095),
+        "sparse-mistral-share": f"{1 / sqrt(12 * 32):.0%}",
+        "sparse-kept-weight": in_window(0, 16)[0],
+        "sparse-kept-error": in_window(0, 16)[1],
+        "sparse-lost-error": in_window(1, 32)[1],
+        "sparse-gemma-saved": f"{(10 * 128 + 52) / (62 * 128):.0%}",
+        "sparse-gemma-half": text(52 * 1024 // 10),
+        "sparse-gemma-near": f"{52 / (10 * 128 + 52):.0%}",
+        "sparse-oss-saved": f"{(1024 + 1) / 2048:.0%}",
+        "sparse-bigbird-2048": f"{2048**2 / computed(2048):.1f}",
+        "sparse-bigbird-8192": f"{8192**2 / computed(8192):.0f}",
+        "sparse-bigbird-operations": text(next(n for n in range(512, 4096, 64) if computed(n) < n * n)),
+        "sparse-bigbird-causal": text(2 * 512),  # 512n < n(n + 1)/2
+        "sparse-padding": f"{1 - total / (64 * lengths.max()):.0%}",
+        "sparse-padding-pairs": f"{32 * lengths.max() * (lengths.max() + 1) / wanted:.1f}",
+        "sparse-packed-pairs": f"{total * (total + 1) / 2 / wanted:.0f}",
+        "sparse-packed-blocks": f"{packed / wanted:.1f}",
+        "sparse-turns": text(17),  # 9 · 7 + 8 · 56 = 511
+        "sparse-budget": text(int(48 * (1 / 4 - 1 / 128) / (1 - 1 / 128))),
+        "sparse-leak-window": text(32 - 1),
+    }
+
+
 def inverted(sigma: float) -> float:
     """Share of a singular value's inverse after six turns of the third-order iteration."""
     t = sigma**2
@@ -515,6 +585,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "flash-checkpoint-flash-flops": f"{(3 * 4 * 64 + 7 * 1024) / (4 * 64 + 2 * 1024):.1f}",
     },
     "low-rank": low_rank(),
+    "sparse": sparse(),
     "induction": {
         "induction-tokens": "128",
         # One guess in a period, over the positions that can be known: periods 8 to 32 of 64 tokens.
