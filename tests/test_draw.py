@@ -217,3 +217,22 @@ def test_patterns_draw_every_pair_and_count_it():
     message = r"draw.patterns: shown: expected masks of one shape, got \[\(1, 1\), \(2, 2\)\]"
     with pytest.raises(ValueError, match=message):
         draw.patterns([("a", "b", [[True]]), ("c", "d", [[True] * 2] * 2)])
+
+
+def test_sorted_pairs_counts_pairs_and_weight_of_the_buckets():
+    weights = [[0.7, 0.1, 0.2], [0.2, 0.6, 0.2], [0.3, 0.0, 0.7]]
+    drawn = draw.sorted_pairs(weights, [5, 0, 5])
+    words = ["".join(text.itertext()) for text in parsed(drawn).iter(f"{SVG}text")]
+    # Rows 0 and 2 have 0.9 and 1.0 in their bucket, row 1 has 0.6.
+    assert {"9 pairs", "5 pairs, 83% of the weight"} <= set(words)
+    assert "2 buckets 83% of the weight" in drawn.description
+    assert "5 of 9 pairs" in drawn.description
+    for wrong in ([0, 1], [0, 1, 2, 3]):
+        with pytest.raises(ValueError, match="weights: expected"):
+            draw.sorted_pairs(weights, wrong)
+
+
+def test_sorted_pairs_fit_sixteen():
+    wide = draw.sorted_pairs([[1 / 16] * 16] * 16, [i % 4 for i in range(16)])
+    ends = [float(x.attrib["x"]) + float(x.attrib["width"]) for x in parsed(wide).iter(f"{SVG}rect")]
+    assert max(ends) <= draw.WIDTH

@@ -6,6 +6,7 @@ from math import atanh, comb, log, sqrt
 
 import numpy as np
 from jax.random import key
+from ml_dtypes import float8_e4m3fn
 from pysat.solvers import Cadical153
 from scipy.stats import norm
 from sympy import Symbol, nsolve
@@ -368,6 +369,224 @@ def sparse() -> dict[str, str]:
     }
 
 
+def shares_bucket(theta: float, b: int) -> float:
+    """Probability that two rows at an angle share one of b buckets, by Gauss's rule in three dimensions."""
+    nodes, gauss = np.polynomial.legendre.leggauss(80)
+    x, w = 4 * (nodes + 1), 4 * gauss
+    c, s = math.cos(theta), math.sin(theta)
+
+    def density(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.exp(-(x**2 + y**2 - 2 * c * x * y) / (2 * s**2)) / (2 * math.pi * s)
+
+    # Both components of another column are smaller: integrate over the first, between −x and x.
+    t = x[:, None, None] * nodes
+    y = x[None, :, None]
+    inner = norm.pdf(t) * (norm.cdf((y - c * t) / s) - norm.cdf((-y - c * t) / s))
+    less = (inner * gauss).sum(axis=-1) * x[:, None]
+    return float(b * (w[:, None] * w * density(x[:, None], x) * less ** (b // 2 - 1)).sum())
+
+
+def hashing_buckets(degrees: int) -> tuple[str, str]:
+    """Buckets that find a key at an angle with the fewest inner products, of 65,536 keys, and how many these are."""
+    work = {}
+    for b in 2 ** np.arange(1, 12):
+        miss = 1 - shares_bucket(math.radians(degrees), int(b))
+        work[int(b)] = math.ceil(log(0.1) / log(miss)) * (65536 / b + b / 2)
+    best = min(work, key=lambda b: work[b])
+    return text(best), text(round(work[best]))
+
+
+def codes(bits: int) -> np.ndarray:
+    """All sign vectors, the first coordinate alternating fastest."""
+    return 1 - 2.0 * (np.arange(2**bits)[:, None] >> np.arange(bits) & 1)
+
+
+def normed(x: np.ndarray) -> np.ndarray:
+    """Rows over their lengths."""
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def bucket_of(x: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """The bucket of each row in each round."""
+    turned = np.einsum("nd,rdc->rnc", x, rotations)
+    return np.concatenate([turned, -turned], axis=-1).argmax(axis=-1)
+
+
+def hashing_heads() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Queries and keys of the chapter's heads, but the reduction."""
+    rng = np.random.default_rng(2)
+    centre, of = 2 * rng.normal(size=(16, 32)), rng.integers(16, size=(2, 128))
+    clustered = centre[of] + rng.normal(size=(2, 128, 32)) / 2
+    order = np.random.default_rng(2).permutation(128)
+    rng = np.random.default_rng(3)
+    u, w = normed(rng.normal(size=(64, 26))), codes(6) / sqrt(6)
+    k = np.zeros((128, 32))
+    k[:64, :26], k[64:, 26:] = u, w * 24 / 0.05
+    q = sqrt(32) * np.tile(np.hstack([u, 0.05 * w]), (2, 1))
+    kept = heads.load()
+    t = kept.periods.index(64)
+    return {
+        "random": tuple(np.random.default_rng(1).normal(size=(2, 128, 32))),
+        "clustered": tuple(clustered),
+        "trained": (kept.q[t, 0], kept.k[t, 0]),
+        "lookup": (2.5 * sqrt(7) * codes(7), codes(7)[order]),
+        "hidden": (q, k[rng.permutation(128)]),
+    }
+
+
+def hashing_catch(q: np.ndarray, k: np.ndarray, weights: np.ndarray, rounds: int) -> str:
+    """The weight that 16 buckets catch, of the 16 keys of a bucket before each position and the 15 behind it."""
+    caught = []
+    for seed in range(5):
+        rotations = np.random.default_rng(seed).normal(size=(rounds, q.shape[1], 8))
+        seen = np.zeros((len(q), len(k)), bool)
+        for of_q, of_k in zip(bucket_of(q, rotations), bucket_of(k, rotations), strict=True):
+            for i, bucket in enumerate(of_q):
+                (own,) = np.nonzero(of_k == bucket)
+                seen[i, own[own <= i][-16:]] = seen[i, own[own > i][:15]] = True
+        caught.append((weights * seen).sum() / len(q))
+    return f"{np.mean(caught):.0%}"
+
+
+def k_means(x: np.ndarray, clusters: int) -> np.ndarray:
+    """Ten turns of spherical k-means from random rows."""
+    x = normed(x)
+    c = x[np.random.default_rng(0).permutation(len(x))[:clusters]]
+    for _ in range(10):
+        nearest = (x @ c.T).argmax(axis=1)
+        near = [x[nearest == i] for i in range(clusters)]
+        c = np.array([normed(a.mean(axis=0)) if len(a) else b for a, b in zip(near, c, strict=True)])
+    return c
+
+
+def takes(x: np.ndarray, c: np.ndarray, window: int) -> np.ndarray:
+    """Which rows each centroid takes, (clusters, n)."""
+    s = c @ normed(x).T
+    return s >= np.sort(s, axis=1)[:, -window:][:, :1]
+
+
+def hashing_missed() -> list[float]:
+    """Share of queries that no cluster takes, on three heads with 4 and 16 clusters."""
+    given, missed = hashing_heads(), []
+    for name in ("random", "clustered", "trained"):
+        q, k = given[name]
+        for clusters in (4, 16):
+            by = takes(q, k_means(np.concatenate([q, k]), clusters), 128 // clusters)
+            missed.append(1 - by.any(axis=0).mean())
+    return missed
+
+
+def hashing_leaks() -> tuple[float, float]:
+    """Largest change of the first 48 outputs of 64 as later rows change: sorted chunks of 8, and 8 clusters of 8."""
+    rng = np.random.default_rng(7)
+    x, v = rng.normal(size=(2, 200, 64, 8))
+    later = x.copy()
+    later[:, 48:] = rng.normal(size=(200, 16, 8))
+    rotations, centre = rng.normal(size=(1, 8, 4)), normed(rng.normal(size=(8, 8)))
+    chunks, clusters = [], []
+    for a, b, values in zip(x, later, v, strict=True):
+        outputs = []
+        for row in (a, b):
+            order = np.argsort(bucket_of(row, rotations)[0], kind="stable")
+            near = np.zeros((64, 64), bool)
+            for start in range(0, 64, 8):
+                both = np.concatenate([order[start - 8 :][:8], order[start : start + 8]])
+                near[np.ix_(order[start : start + 8], both)] = True
+            by = takes(row, centre, 8)
+            for meets in (near, np.einsum("ci,cj->ij", by, by) > 0):
+                e = np.exp(row @ row.T / sqrt(8)) * (meets & np.tri(64, dtype=bool))
+                outputs.append(e @ values / np.maximum(e.sum(axis=1, keepdims=True), 1e-300))
+        chunks.append(np.abs(outputs[0] - outputs[2])[:48].max())
+        clusters.append(np.abs(outputs[1] - outputs[3])[:48].max())
+    return max(chunks), max(clusters)
+
+
+def hashing_twice() -> str:
+    """How far outputs are off where a pair counts as often as it shares a bucket."""
+    rng = np.random.default_rng(4)
+    q, k, v = rng.normal(size=(3, 64, 8))
+    rotations = rng.normal(size=(4, 8, 4))
+    times = (bucket_of(q, rotations)[..., None] == bucket_of(k, rotations)[:, None, :]).sum(axis=0)
+    e = np.exp(q @ k.T / sqrt(8))
+    once, often = ((w * e) @ v / np.maximum((w * e).sum(axis=1, keepdims=True), 1e-300) for w in (times > 0, times))
+    return f"{np.abs(once - often).max():.1f}"
+
+
+def hashing() -> dict[str, str]:
+    """Heavy keys and who finds them, on made and trained heads."""
+    given = hashing_heads()
+    weights = {s: softmax(q @ k.T / sqrt(q.shape[1])) for s, (q, k) in given.items()}
+    largest = {s: np.sort(w, axis=1)[:, ::-1].cumsum(axis=1) for s, w in weights.items()}
+    missed, leaks = hashing_missed(), hashing_leaks()
+    look, full, latent = 2 * 64 * 128, 2 * 128 * (192 + 128), 2 * 128 * (576 + 512) * 2048
+    keys = 2**17
+    q, k = given["hidden"]
+    most = (k**2).sum(axis=1).max()
+    long_k = np.column_stack([k, np.sqrt(np.maximum(most - (k**2).sum(axis=1), 0))])
+    long_q = np.column_stack([q, np.zeros(128)])
+    heaviest = weights["hidden"].argmax(axis=1)
+    cos = (normed(long_q) * normed(long_k)[heaviest]).sum(axis=1)
+
+    def indexer(name: str, t: int) -> str:
+        q, k = given[name]
+        u, sigma, vt = np.linalg.svd(q @ k.T, full_matrices=False)
+        small = [u[:, :4] * sigma[:4], vt[:4].T]
+        q, k = (
+            np.asarray((100 * x / np.abs(x).max()).astype(np.float32).astype(float8_e4m3fn), float) for x in small
+        )
+        best = np.argsort(-q @ k.T, axis=1, kind="stable")[:, :t]
+        return f"{np.take_along_axis(weights[name], best, axis=1).sum() / len(q):.0%}"
+
+    def routing(name: str, clusters: int) -> str:
+        q, k = given[name]
+        c = k_means(np.concatenate([q, k]), clusters)
+        by_q, by_k = (takes(x, c, 128 // clusters) for x in (q, k))
+        return f"{(weights[name] * (np.einsum('ci,cj->ij', by_q, by_k) > 0)).sum() / len(q):.0%}"
+
+    def blocks(name: str) -> str:
+        q, k = given[name]
+        best = np.argsort(-q @ k.reshape(16, 8, -1).mean(axis=1).T, axis=1)[:, :2]
+        sums = weights[name].reshape(128, 16, 8).sum(axis=-1)
+        return f"{np.take_along_axis(sums, best, axis=1).sum() / 128:.0%}"
+
+    fewest = {degrees: hashing_buckets(degrees) for degrees in (30, 60)}
+    return {
+        "hashing-random-needed": text(int(np.median((largest["random"] < 0.9).sum(axis=1) + 1))),
+        "hashing-random-eight": f"{largest['random'][:, 7].mean():.0%}",
+        "hashing-trained-eight": f"{largest['trained'][:, 7].mean():.0%}",
+        # At a right angle every bucket is as likely as any: one of 64.
+        "hashing-rounds-90": text(math.ceil(log(10) / log(64 / 63))),
+        "hashing-twice": hashing_twice(),
+        "hashing-equal": text(12 * 64**2),
+        # 4n²d over n²d · 8/64.
+        "hashing-share": text(4 * 64 // 8),
+        "hashing-missed-least": f"{min(missed):.0%}",
+        "hashing-missed-most": f"{max(missed):.0%}",
+        "hashing-chance-missed": f"{(15 / 16) ** 16:.0%}",
+        "hashing-pays": f"{latent / (full - look):,.0f}",
+        "hashing-half": f"{latent / look:,.0f}",
+        "hashing-gain": f"{full * keys / (look * keys + latent):.1f}",
+        "hashing-limit": text(full // look),
+        "hashing-indexer-share": f"{look * keys / (look * keys + latent):.0%}",
+        **{f"hashing-{s}-two": hashing_catch(*given[s], weights[s], 2) for s in ("clustered", "lookup")},
+        "hashing-trained-heaviest": f"{largest['trained'][:, 31].mean():.0%}",
+        "hashing-trained-indexer": indexer("trained", 32),
+        "hashing-trained-hashing": hashing_catch(*given["trained"], weights["trained"], 4),
+        "hashing-trained-routing": routing("trained", 4),
+        "hashing-hidden-eight": indexer("hidden", 8),
+        "hashing-leak-reformer": f"{leaks[0]:.1f}",
+        "hashing-leak-routing": f"{leaks[1]:.1f}",
+        "hashing-long-angle": f"{np.degrees(np.arccos(np.median(cos))):.0f}",
+        "hashing-long-after": hashing_catch(long_q, long_k, weights["hidden"], 4),
+        "hashing-long-before": hashing_catch(q, k, weights["hidden"], 4),
+        **{f"hashing-buckets-{a}": fewest[a][0] for a in fewest},
+        **{f"hashing-work-{a}": fewest[a][1] for a in fewest},
+        "hashing-blocks-clustered": blocks("clustered"),
+        "hashing-blocks-lookup": blocks("lookup"),
+        "hashing-blocks-chance": f"{1 / 8:.1%}",
+    }
+
+
 def inverted(sigma: float) -> float:
     """Share of a singular value's inverse after six turns of the third-order iteration."""
     t = sigma**2
@@ -586,6 +805,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     },
     "low-rank": low_rank(),
     "sparse": sparse(),
+    "hashing": hashing(),
     "induction": {
         "induction-tokens": "128",
         # One guess in a period, over the positions that can be known: periods 8 to 32 of 64 tokens.
