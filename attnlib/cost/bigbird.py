@@ -22,12 +22,12 @@ def bigbird_attention(
     window_blocks: int = 3,
     global_blocks: int = 2,
     random_blocks: int = 3,
+    causal: bool = False,
     m: Number | None = None,
     d_v: Number | None = None,
     h: Number = 1,
     h_kv: Number | None = None,
     batch: Number = 1,
-    causal: bool = False,
     backward: bool = False,
     dtype: Any = "float32",
 ) -> Cost:
@@ -45,12 +45,12 @@ def bigbird_attention(
         window_blocks: size of the window in blocks; an even one that is not causal has one more.
         global_blocks: how many blocks are global.
         random_blocks: how many random blocks a row sees.
+        causal: whether later keys are hidden.
         m: keys; n by default.
         d_v: width of a head's values; d_k by default.
         h: query heads.
         h_kv: key and value heads, a divisor of h; h by default.
         batch: sequences.
-        causal: whether later keys are hidden.
         backward: add the gradients with respect to q, k and v.
         dtype: of q, k, v and the output; scores and sums are float32 at least.
 

@@ -19,13 +19,13 @@ def lsh_attention(
     buckets: int | tuple[int, ...],
     window: int,
     *,
-    rounds: int = 4,
-    shared: bool = False,
     m: Number | None = None,
     d_v: Number | None = None,
     h: Number = 1,
     h_kv: Number | None = None,
     batch: Number = 1,
+    rounds: int = 4,
+    shared: bool = False,
     causal: bool = False,
     chunk: int | None = None,
     backward: bool = False,
@@ -43,13 +43,13 @@ def lsh_attention(
         d_k: width of a head's queries and keys.
         buckets: how many, or their factors, as in the kernel.
         window: keys of its bucket that a query sees at or before its position.
-        rounds: of hashing.
-        shared: whether keys are the queries, as in Reformer, none of them hidden.
         m: keys; n by default.
         d_v: width of a head's values; d_k by default.
         h: query heads.
         h_kv: key and value heads, a divisor of h; h by default.
         batch: sequences.
+        rounds: of hashing.
+        shared: whether keys are the queries, as in Reformer, none of them hidden.
         causal: whether later keys are hidden.
         chunk: as in the kernel.
         backward: add the gradients with respect to q, k and v.

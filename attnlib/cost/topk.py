@@ -18,13 +18,13 @@ def topk_attention(
     d_k: Number,
     top: Number,
     *,
-    d_index: Number | None = None,
-    h_index: Number = 1,
     m: Number | None = None,
     d_v: Number | None = None,
     h: Number = 1,
     h_kv: Number | None = None,
     batch: Number = 1,
+    d_index: Number | None = None,
+    h_index: Number = 1,
     causal: bool = False,
     backward: bool = False,
     dtype: Any = "float32",
@@ -39,13 +39,13 @@ def topk_attention(
         n: queries.
         d_k: width of a head's queries and keys.
         top: how many keys a query meets.
-        d_index: width of the indexer, whose selection all heads share; None where the true scores of each select.
-        h_index: heads of the indexer.
         m: keys; n by default.
         d_v: width of a head's values; d_k by default.
         h: query heads.
         h_kv: key and value heads, a divisor of h; h by default.
         batch: sequences.
+        d_index: width of the indexer, whose selection all heads share; None where the true scores of each select.
+        h_index: heads of the indexer.
         causal: changes nothing: the indexer scores later keys, too, and forgets them.
         backward: add the gradients with respect to q, k and v; the indexer has none.
         dtype: of q, k, v, of the indexer and the output; scores and sums are float32 at least.

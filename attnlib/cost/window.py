@@ -27,12 +27,12 @@ def window_attention(
     d_v: Number | None = None,
     h: Number = 1,
     h_kv: Number | None = None,
+    segments: tuple[Any, ...] | None = None,
     batch: Number = 1,
     causal: bool = False,
     block_q: int | None = None,
     block_k: int | None = None,
     backward: bool = False,
-    segments: tuple[Any, ...] | None = None,
     dtype: Any = "float32",
 ) -> Cost:
     """Cost of `attnlib.window_attention`: the blocks of scores that the window touches.
@@ -51,12 +51,12 @@ def window_attention(
         d_v: width of a head's values; d_k by default.
         h: query heads.
         h_kv: key and value heads, a divisor of h; h by default.
+        segments: lengths of packed sequences, as `cost.flash_attention` takes them.
         batch: sequences.
         causal: whether later keys are hidden.
         block_q: queries in a block; by default what the kernel takes on CPU.
         block_k: keys in a block.
         backward: add the gradients with respect to q, k and v.
-        segments: lengths of packed sequences, as `cost.flash_attention` takes them.
         dtype: of q, k, v and the output; scores and sums are float32 at least.
 
     Returns:

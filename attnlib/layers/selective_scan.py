@@ -129,8 +129,8 @@ def selective_scan_step(
     c: Float[AnyArray, "*#b n N"],
     skip: Float[AnyArray, " d"] | None = None,
     *,
-    chunk: int | None = None,
     tree: bool | None = None,
+    chunk: int | None = None,
 ) -> tuple[Float[Array, "*b n d"], Float[Array, "*b d N"]]:
     """Take n new positions: one to decode, many to read a prompt. Return their outputs and the state after them.
 
@@ -146,8 +146,8 @@ def selective_scan_step(
         b: of the new positions, shape (..., n, N).
         c: of the new positions, shape (..., n, N).
         skip: as in `selective_scan`.
-        chunk: as in `selective_scan`.
         tree: as in `selective_scan`.
+        chunk: as in `selective_scan`.
 
     Returns:
         The outputs (..., n, d) in u's dtype, and the state after the last position, as it came.
