@@ -44,6 +44,7 @@ def masks(rng, n, m):
     return [None, *(jnp.asarray(rng.random(s) < 0.7) for s in shapes)]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("n", "m", "options"), DILATED, ids=str)
 def test_gaps_and_unequal_sides(n, m, options, rng):
     """Values and gradients in float64, with masks of every shape and lengths, are those of the definition."""
