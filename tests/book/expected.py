@@ -358,7 +358,11 @@ def sparse() -> dict[str, str]:
         "sparse-bigbird-2048": f"{2048**2 / computed(2048):.1f}",
         "sparse-bigbird-8192": f"{8192**2 / computed(8192):.0f}",
         "sparse-bigbird-operations": text(next(n for n in range(512, 4096, 64) if computed(n) < n * n)),
-        "sparse-bigbird-causal": text(2 * 512),  # 512n < n(n + 1)/2
+        # 512n pairs against those in blocks of 256 under the diagonal, in steps of 64.
+        "sparse-bigbird-causal": text(
+            64
+            + max(n for n in range(512, 4096, 64) if 512 * n >= 32768 * math.ceil(n / 256) * (math.ceil(n / 256) + 1))
+        ),
         "sparse-padding": f"{1 - total / (64 * lengths.max()):.0%}",
         "sparse-padding-pairs": f"{32 * lengths.max() * (lengths.max() + 1) / wanted:.1f}",
         "sparse-packed-pairs": f"{total * (total + 1) / 2 / wanted:.0f}",
