@@ -16,7 +16,17 @@ from attnlib._numbers import binary
 
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 # Options whose names are too long for a column, as the text writes them; without a letter, in the JSON alone.
-LETTERS = {"features": "D", "rank": "r", "landmarks": "l", "global_tokens": "g", "window": ""}
+LETTERS = {
+    "features": "D",
+    "rank": "r",
+    "landmarks": "l",
+    "global_tokens": "g",
+    "window": "",
+    "block": "b",
+    "buckets": "b",
+    "clusters": "C",
+    "top": "t",
+}
 
 HEADS = ("mechanism", "exact", "FLOPs", "live", "state", "path", "time", "waits for")
 
