@@ -349,6 +349,9 @@ BAD = [
     bad("mask", "one row for all queries", "(5, 5)", mask=jnp.ones((5, 5), bool)),
     bad("scale", "a finite real number", "nan", scale=float("nan")),
     ("key", "a key of jax.random.key", "3", init_lsh, (3, 4, 4), {}),
+    ("d", "an integer of at least 1", "0", init_lsh, (jax.random.key(0), 0, 4), {}),
+    ("buckets", "1 or an even number", "3", init_lsh, (jax.random.key(0), 4, 3), {}),
+    ("x", "an array", "list", lsh_buckets, ([1.0], R), {"buckets": 4}),
     ("rounds", "an integer of at least 1", "0", init_lsh, (jax.random.key(0), 4, 4, 0), {}),
     ("dtype", "float32 or float64", "bfloat16", init_lsh, (jax.random.key(0), 4, 4), {"dtype": jnp.bfloat16}),
     ("buckets", "1 or an even number", "5", lsh_buckets, (X, R), {"buckets": 5}),
@@ -361,6 +364,8 @@ BAD = [
     bad_cost("m", "n = 8", "9", m=9, shared=True),
     bad_cost("h_kv", "a divisor of h = 4", "3", h=4, h_kv=3),
     bad_cost("shared", "True or False", "1", shared=1),
+    bad_cost("chunk", "an integer of at least 1", "0", chunk=0),
+    bad_cost("causal", "True or False", "1", causal=1),
     bad_cost("backward", "True or False", "1", backward=1),
     bad_cost("dtype", "one of float64", "'int8'", dtype="int8"),
 ]

@@ -261,6 +261,7 @@ def bad_cost(argument, expected, got, **kwargs):
 
 BAD = [
     bad("q", "an array", "list", q=[1.0]),
+    bad("k", "an array", "list", k=[1.0]),
     bad("v", "m = 5", "m = 4", v=X[:, :4]),
     bad("centroids", "an array", "list", centroids=[1.0]),
     bad("centroids", "d_k = 4", "d_k = 3", centroids=C[:, :3]),
@@ -276,6 +277,7 @@ BAD = [
     bad("mask", "one row for all queries", "(5, 5)", mask=jnp.ones((5, 5), bool)),
     bad("scale", "a finite real number", "nan", scale=float("nan")),
     ("key", "a key of jax.random.key", "3", init_routing, (3, 4, 4), {}),
+    ("d", "an integer of at least 1", "0", init_routing, (jax.random.key(0), 0, 4), {}),
     ("clusters", "an integer of at least 1", "0", init_routing, (jax.random.key(0), 4, 0), {}),
     ("dtype", "float32 or float64", "bfloat16", init_routing, (jax.random.key(0), 4, 4), {"dtype": jnp.bfloat16}),
     ("centroids", "d = 4", "d = 3", update_centroids, (C[:, :3], X), {}),
@@ -290,6 +292,7 @@ BAD = [
     bad_cost("chunk", "None without causal", "4", chunk=4),
     bad_cost("n", "integers", "symbols", n=sympy.Symbol("n")),
     bad_cost("h_kv", "a divisor of h = 4", "3", h=4, h_kv=3),
+    bad_cost("causal", "True or False", "1", causal=1),
     bad_cost("backward", "True or False", "1", backward=1),
     bad_cost("dtype", "one of float64", "'int8'", dtype="int8"),
 ]

@@ -225,7 +225,10 @@ def window_pairs(
     furthest = _half(n - 1, dilation)
     total = n
     for side in sides:
-        s = smallest(side, furthest)
+        if not exact and side == 0:
+            continue
+        # The same number, in the form that symbols simplify to.
+        s = smallest(side, furthest) if exact or dilation != 1 else smallest(side + 1, n) - 1
         missing = dilation * s * (s + 1)
         total = total + n * s - (missing // 2 if exact else missing / 2)
     return total
