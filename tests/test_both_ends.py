@@ -23,9 +23,4 @@ def test_every_kernel_and_layer_counts_the_same_on_the_oldest_version():
     assert done.returncode == 0, done.stderr
     oldest, here = json.loads(done.stdout), counts()
     assert len(here) > 40
-    # The transpose of a gate's sums is JAX's own, which adds other zeros in the oldest version: within a hundredth.
-    for name in [name for name in here if name.startswith("gated_linear_attention") and "backward" in name]:
-        apart = oldest[name][1] / here[name][1]
-        assert abs(apart - 1) < 0.01
-        oldest[name][1] = here[name][1]
     assert oldest == here, jax.__version__

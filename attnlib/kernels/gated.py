@@ -351,10 +351,26 @@ def _fades(decay: Array) -> Spans:
 
 
 def _spans_backward(grown: Spans, decay: Array) -> Array:
-    """Return the gradient of the decays, given those of the sums of every channel on all spans."""
+    """Return the gradient of the decays, given those of the sums of every channel on all spans: the way back.
+
+    Not `jax.linear_transpose`, which adds other zeros in another version of JAX.
+    """
     grown = jax.tree.map(lambda x: _sum_channels(x, decay), grown)
-    out: Array = jax.linear_transpose(_spans, decay)(grown)[0]
-    return out
+    c, width = decay.shape
+    before, after = (_chunks.fill(x, (1 << (c - 1).bit_length()) - c) for x in (grown.before, grown.after))
+    for size, (late, early) in reversed(list(zip(_chunks.sizes(c), grown.halves, strict=True))):
+        b, a = (x.reshape(-1, 2, size, width) for x in (before, after))
+        late, early = (jnp.pad(x, ((0, len(b) - len(x)), (0, 0), (0, 0))) for x in (late, early))
+        # The last sum of a half went into all sums of the other.
+        first, second = _add_to_last(b[:, 0], b[:, 1]), _add_to_last(b[:, 1] + late, a[:, 0])
+        before = jnp.stack([first, second], axis=1).reshape(-1, width)
+        after = jnp.stack([a[:, 0] + early, a[:, 1]], axis=1).reshape(-1, width)
+    return before[:c]
+
+
+def _add_to_last(x: Array, rows: Array) -> Array:
+    """Add the sum of rows to the last row of x, (pairs, size, ·)."""
+    return jnp.concatenate([x[:, :-1], x[:, -1:] + rows.sum(axis=1, keepdims=True)], axis=1)
 
 
 def _sum_channels(x: Array, decay: Array) -> Array:
