@@ -131,6 +131,8 @@ EDGES = {
     ],
     "crossings": [
         ([("(1, 1)", 100, 90, (64, 512))],),
+        ([("(1, 1)", 53, 121, (64, 512))],),
+        ([("(2, 2)", math.inf, 90, (64, 512))],),
         ([("(1, 1)", 53, 121, (64, 512)), ("(2, 2)", math.inf, 90, (64, 512))],),
     ],
     "crossing_alt": [([("(1, 1)", 100, 90, (64, 512))], [-0.5]), ([("(1, 1)", math.inf, 90, (64, 512))], [0.1])],
@@ -290,7 +292,14 @@ CLAIMS = {
     "crossings": {
         r"factor of # at most": lambda x, cases: close(x[1], max(max(a / b, b / a) for _, a, b, _ in cases)),
         r"For (.*) the clock's crossing lies outside": lambda x, cases: (
-            x[1] == words.listed([name for name, clock, _, n in cases if clock < min(n) or clock > max(n)] or [""])
+            x[1]
+            == words.listed(
+                [name for name, clock, _, n in cases if clock < min(n) or max(n) < clock < math.inf] or [""]
+            )
+        ),
+        r"For ([^:]*) the measured ratios do not fall": lambda x, cases: (
+            x[1].rpartition("extrapolated. For ")[2]
+            == words.listed([n for n, clock, *_ in cases if clock == math.inf] or [""])
         ),
         "Every crossing of the clock lies within": lambda _, cases: all(
             min(n) <= clock <= max(n) for _, clock, _, n in cases

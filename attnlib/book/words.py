@@ -305,15 +305,22 @@ Crossing = tuple[
 
 def crossings(cases: Sequence[Crossing]) -> str:
     """Say which crossings lie outside the lengths that were timed, and how far clock and roofline are apart."""
-    outside = [name for name, clock, _, lengths in cases if not min(lengths) <= clock <= max(lengths)]
+    never = [name for name, clock, *_ in cases if not math.isfinite(clock)]
+    outside = [
+        name for name, clock, _, lengths in cases if name not in never and not min(lengths) <= clock <= max(lengths)
+    ]
     apart = max(max(clock / model, model / clock) for _, clock, model, _ in cases)
     said = f"Clock and roofline differ by a factor of {apart:.2f} at most. " if math.isfinite(apart) else ""
+    if not outside and not never:
+        return said + "Every crossing of the clock lies within the lengths that were timed."
     if outside:
-        return (
-            said + f"For {listed(outside)} the clock's crossing lies outside the lengths that were timed: it is "
-            "extrapolated."
+        said += (
+            f"For {listed(outside)} the clock's crossing lies outside the lengths that were timed: it is "
+            "extrapolated. "
         )
-    return said + "Every crossing of the clock lies within the lengths that were timed."
+    if never:
+        said += f"For {listed(never)} the measured ratios do not fall, and give no crossing. "
+    return said.rstrip()
 
 
 def length(n: Real) -> str:
