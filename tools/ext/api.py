@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from functools import cache, reduce
+from functools import cache, partial, reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -39,7 +39,10 @@ NO_LINK = (nodes.title, nodes.reference, nodes.rubric, addnodes.desc_signature, 
 
 
 class ApiDirective(SphinxDirective):
-    """``{api} MODULE …``: a section for each of these public modules, an entry for each of its names."""
+    """``{api} MODULE …``: a section for each of these public modules, an entry for each of its names.
+
+    ``PACKAGE.*`` is a package and every public module in it.
+    """
 
     required_arguments = 1
     final_argument_whitespace = True
@@ -48,8 +51,9 @@ class ApiDirective(SphinxDirective):
         """Write the entries and let MyST and autodoc read them; a name without docstring or entry is an error."""
         from tools import names
 
-        rooms = [room for room in names.rooms() if room.path in self.arguments[0].split()]
-        if missing := set(self.arguments[0].split()) - {room.path for room in rooms}:
+        wanted = self.arguments[0].split()
+        rooms = [room for room in names.rooms() if any(map(partial(_asks_for, room.path), wanted))]
+        if missing := {name for name in wanted if not any(_asks_for(room.path, name) for room in rooms)}:
             self._fail(f"expected public modules, got {', '.join(sorted(missing))}")
         shown(self.env).update(room.path for room in rooms)
         text = []
@@ -68,6 +72,11 @@ class ApiDirective(SphinxDirective):
 
     def _fail(self, message: str) -> None:
         logger.error("api: %s", message, location=(self.env.docname, self.lineno), type="api")
+
+
+def _asks_for(path: str, wanted: str) -> bool:
+    package = wanted.removesuffix(".*")
+    return path == package or (package != wanted and path.startswith(f"{package}."))
 
 
 def shown(env: BuildEnvironment) -> set[str]:
