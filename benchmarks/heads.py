@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from run import ROOT, Parser, versions
+from run import ROOT, Parser, versions, write
 
 from attnlib import attention, clock, init_linformer, linformer_attention, nystrom_attention
 from attnlib.book import heads as kept
@@ -150,14 +150,11 @@ def run(options: Namespace) -> dict[str, Any]:
     return arrays | {"periods": np.array(PERIODS), "right": right.astype(np.float32), "about": json.dumps(about)}
 
 
-def write(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write beside, then rename: what was there stays whole."""
+def packed(arrays: Mapping[str, Any]) -> bytes:
+    """Return the arrays as the bytes of a compressed file."""
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    beside.write_bytes(file.getvalue())
-    beside.replace(path)
+    return file.getvalue()
 
 
 def arguments(argv: list[str] | None) -> Namespace:
@@ -185,7 +182,7 @@ def arguments(argv: list[str] | None) -> Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Train, and write the file."""
     options = arguments(argv)
-    write(options.out, run(options))
+    write(options.out, packed(run(options)))
     print(f"{options.out}: {options.out.stat().st_size / 1000:.0f} kB")
 
 

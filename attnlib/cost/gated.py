@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attnlib import _check
-from attnlib.cost._sizes import Number, attention_sizes, itemsizes, largest, quotient, size, smallest
+from attnlib.cost._sizes import Number, attention_sizes, itemsizes, largest, quotient, size, smallest, symbolic
 from attnlib.cost.algebra import Cost, Step
 
 CHUNK = 32
@@ -76,9 +76,8 @@ def gated_linear_attention(
 
     heads = batch * h_kv
     # Keys that n queries meet, and those before, which every query sees: each part is cut by itself.
-    symbolic = hasattr(n, "free_symbols")
-    own = n if symbolic else smallest(n, m)
-    c = most if symbolic else smallest(own, most)
+    own = n if symbolic(n) else smallest(n, m)
+    c = most if symbolic(n) else smallest(own, most)
     (chunks, met), (past, seen) = _cut(own, most), _cut(m - own, most)
     pairs, late, levels = _halves(c)
     reads, calls, keys = heads * chunks, heads * (chunks + past), heads * (met + seen)
@@ -211,7 +210,7 @@ def _channels(name: str, channels: Number, d_k: Number) -> Number:
 
 def _cut(rows: Any, most: int) -> tuple[Any, Any]:
     """Return how many chunks rows make, and their rows, those that fill the last one included."""
-    if hasattr(rows, "free_symbols"):
+    if symbolic(rows):
         return rows / most, rows
     c = largest(1, smallest(rows, most))
     chunks = -(-rows // c)
