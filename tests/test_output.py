@@ -155,7 +155,7 @@ def test_table_text_is_markdown():
     assert lines[0] == 'Costs "here" & now'
     assert [c.strip() for c in lines[2].split("|")[1:-1]] == ["step", "FLOPs", "formula", "note"]
     assert [c.endswith(":") for c in lines[3].split("|")[1:-1]] == [False, True, True, False]
-    assert [c.strip() for c in lines[4].split("|")[1:-1]] == ["scores <1>", "402,653,184", "$2 d n^{2}$", ""]
+    assert [c.strip() for c in lines[4].split("|")[1:-1]] == ["scores <1>", "402,653,184", "$2 n^{2} d$", ""]
     assert len({len(line) for line in lines[2:]}) == 1
 
 
@@ -186,8 +186,42 @@ def test_bad_tables(call, message):
 
 def test_mathml_keeps_the_formula_for_readers_without_it():
     page = Html(book.mathml(8 * n * d**2 + 4 * n**2 * d))
-    assert dict(page.tags)["math"]["alttext"] == sympy.latex(8 * n * d**2 + 4 * n**2 * d)
+    assert dict(page.tags)["math"]["alttext"] == "8 n d^{2} + 4 n^{2} d"
     assert [w for w in page.words if w.isalnum()].count("n") == 2
+
+
+B, h, m, t = sympy.symbols("B h m t")
+
+
+@pytest.mark.parametrize(
+    ("expression", "written"),
+    [
+        (4 * n**2 * d + 8 * n * d**2, "8*n*d**2 + 4*n**2*d"),
+        (B * (5 * h * n**2 + 4 * n**2 * d + 8 * n * d**2), "B*(8*n*d**2 + 4*n**2*d + 5*h*n**2)"),
+        (8 * d**2 + 4 * d * t, "8*d**2 + 4*t*d"),
+        (d - 1, "d - 1"),
+        (2 - d, "2 - d"),
+        (n * (n + 1) / 2, "n*(n + 1)/2"),
+        (n * m - n * (n - 1) / 2, "n*m - n*(n - 1)/2"),
+        (n**2 - n, "n**2 - n"),
+        (sympy.Rational(4, 3) * d * n**3 + d**2 * n**2, "n**2*d**2 + 4*n**3*d/3"),
+        (n * d * sympy.log(n, 2), "n*d*log(n)/log(2)"),
+        (sympy.Max(m, n) * sympy.sqrt(d) / n, "sqrt(d)*Max(n, m)/n"),
+        (sympy.Integer(7), "7"),
+    ],
+)
+def test_formulas_are_written_in_the_order_of_the_book(expression, written):
+    formula = book.formula(expression)
+    assert repr(formula) == written
+    again = sympy.sympify(written, {str(s): s for s in expression.free_symbols})
+    assert sympy.simplify(again - expression) == 0
+    assert formula._repr_latex_() == f"$\\displaystyle {formula.latex}$"
+    assert dict(Html(formula.mathml).tags)["math"]["alttext"] == formula.latex
+
+
+def test_mathml_has_the_order_of_the_book():
+    words = [w for w in Html(book.mathml(4 * n**2 * d + 8 * n * d**2)).words if w.isalnum()]
+    assert "".join(words) == "8nd24n2d"
 
 
 def test_a_sentence_is_glued_and_printed(glued, capsys):

@@ -1,6 +1,8 @@
 """What chapters alone need: numbers in sentences, tables, plots, results of benchmarks, widgets, training."""
 
+from attnlib.book.output import Formula as Formula
 from attnlib.book.output import Table as Table
+from attnlib.book.output import formula as formula
 from attnlib.book.output import glue as glue
 from attnlib.book.output import mathml as mathml
 from attnlib.book.output import say as say

@@ -86,19 +86,84 @@ def text(value: object) -> str:
     return _write(value, "book.text: value")
 
 
+@dataclass(frozen=True)
+class Formula:
+    """A SymPy expression in the order in which the book writes it, as `formula` returns it."""
+
+    latex: str
+    mathml: str
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex}$"
+
+
+def formula(expression: Any) -> Formula:
+    """Write a SymPy expression in the book's order: 8nd² + 4n²d, where SymPy has 8d²n + 4dn².
+
+    In a product batch, heads and lengths come first, then the other letters by the alphabet. In a sum powers of the
+    length rise from term to term, and of terms with the same power the one with more widths is first; what is
+    subtracted comes after what is added, and a number that stands alone is last.
+
+    Args:
+        expression: as SymPy made it; no sum or product is expanded or collected.
+
+    Returns:
+        A `Formula`; a cell that ends with it shows it.
+
+    Example:
+        >>> import sympy
+        >>> n, d = sympy.symbols("n d")
+        >>> formula(4 * n**2 * d + 8 * n * d**2), formula(4 * d - 1)
+        (8*n*d**2 + 4*n**2*d, 4*d - 1)
+    """
+    import sympy
+    from sympy.printing.latex import LatexPrinter
+    from sympy.printing.mathml import MathMLPresentationPrinter
+    from sympy.printing.str import StrPrinter
+
+    # SymPy sorts factors by name, so each symbol gets a name that sorts as the book does, and is printed as itself.
+    expression = sympy.sympify(expression)
+    symbols = sorted(expression.atoms(sympy.Symbol), key=lambda symbol: _rank(symbol.name))
+    renamed = {symbol: sympy.Symbol(f"{i:04}", **symbol.assumptions0) for i, symbol in enumerate(symbols)}
+    original = {new: symbol for symbol, new in renamed.items()}
+
+    def place(term: Any) -> tuple[Any, ...]:
+        powers = [
+            (original[s].name, float(x)) for s, x in term.as_powers_dict().items() if s in original and x.is_number
+        ]
+        length = sum(x for name, x in powers if name in LENGTHS)
+        width = sum(x for name, x in powers if name not in (*COPIES, *LENGTHS))
+        return bool(term.could_extract_minus_sign()), not term.free_symbols, length, -width, term.sort_key()
+
+    def written(printer: Any) -> str:
+        class Ordered(printer):  # type: ignore[misc]
+            def _as_ordered_terms(self, terms: Any, order: Any = None) -> list[Any]:
+                return sorted(sympy.Add.make_args(terms), key=place)
+
+            def _print_Symbol(self, symbol: Any, **style: Any) -> Any:
+                return super()._print_Symbol(original.get(symbol, symbol), **style)
+
+        return str(Ordered().doprint(expression.xreplace(renamed)))
+
+    latex = written(LatexPrinter)
+    alternative = html.escape(latex, quote=True)
+    drawn = f'<math alttext="{alternative}">{written(MathMLPresentationPrinter)}</math>'
+    return Formula(latex, drawn, written(StrPrinter))
+
+
 def mathml(expression: Any) -> str:
-    """Write a SymPy expression in MathML, which browsers typeset without any script.
+    """Write a SymPy expression in MathML, which browsers typeset without any script, in the order of `formula`.
 
     Example:
         >>> import sympy
         >>> mathml(sympy.Symbol("n") ** 2)
         '<math alttext="n^{2}"><msup><mi>n</mi><mn>2</mn></msup></math>'
     """
-    from sympy import latex
-    from sympy.printing.mathml import mathml as content
-
-    alternative = html.escape(latex(expression), quote=True)
-    return f'<math alttext="{alternative}">{content(expression, printer="presentation")}</math>'
+    return formula(expression).mathml
 
 
 @dataclass(frozen=True)
@@ -245,6 +310,15 @@ def _four_digits(x: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}×10{superscript(str(int(power)))}"
 
 
+COPIES = ("B", "L", "h")  # batch, layers and heads: the first letters of a product
+LENGTHS = ("n", "m", "t")  # the next; the terms of a sum are sorted by their powers
+
+
+def _rank(name: str) -> tuple[int, str, str]:
+    first = (*COPIES, *LENGTHS)
+    return first.index(name) if name in first else len(first), name.lower(), name
+
+
 def _is_formula(cell: object) -> bool:
     return symbolic(cell)
 
@@ -306,7 +380,5 @@ def _html(cell: Any, written: str | None) -> str:
 
 def _plain(cell: Any, written: str | None) -> str:
     if _is_formula(cell):
-        from sympy import latex
-
-        return f"${latex(cell)}$"
+        return f"${formula(cell).latex}$"
     return "" if cell is None else (written or text(cell)).replace("|", "\\|")
