@@ -10,7 +10,6 @@ from ml_dtypes import float8_e4m3fn
 from pysat.solvers import Cadical153
 from scipy.stats import norm
 from sympy import Symbol, nsolve
-from sympy import exp as symbolic_exp
 from sympy import log as symbolic_log
 
 from attnlib import bigbird_pattern, cost, hardness, init_performer
@@ -143,12 +142,6 @@ def taylor_threshold(a: int) -> float:
     start = (0.12, 3.6) if a == 0 else (0.0142, 29.8)
     root = nsolve([features - 1, y * (symbolic_log(y) - 1) - 1 - a / k], [k, y], start)
     return float(root[0])
-
-
-def planted_threshold() -> float:
-    """β with −0.1 δ β = 1 + δ ln((1 + e^−β)/2), δ = 4/ln 2."""
-    b, delta = Symbol("b"), 4 / symbolic_log(2)
-    return float(nsolve(1 + delta * (b / 10 + symbolic_log((1 + symbolic_exp(-b)) / 2)), b, 0.5))
 
 
 def fewer(width: int, outer: str, resident: float) -> str:
@@ -716,6 +709,9 @@ EXPECTED: dict[str, dict[str, str]] = {
         "memory-gpt3-cache": format_bytes(cost.kv_cache(2048, 128, h_kv=96, layers=96)),
         "memory-llama-cache": format_bytes(cost.kv_cache(131_072, 128, h_kv=8, layers=32)),
         "memory-llama-full-cache": format_bytes(cost.kv_cache(131_072, 128, h_kv=32, layers=32)),
+        "memory-square": format_bytes(cost.attention(65_536, 64, h=8).live),
+        "memory-strip": format_bytes(cost.attention(128, 64, m=65_536, h=8).live + 2 * 4 * 65_536 * 8 * 64),
+        "memory-parameters": f"{4 * 512**2:,}",
     },
     "seconds": {
         "seconds-ridge-h100": f"{H100 / HBM:.0f}",
@@ -769,7 +765,6 @@ EXPECTED: dict[str, dict[str, str]] = {
         "open-kappa-small": f"{taylor_threshold(1):.4f}",
         "open-logit-constant": f"{6 * log(10) * taylor_threshold(0):.1f}",
         "open-logit-small": f"{6 * log(10) * taylor_threshold(1):.2f}",
-        "open-beta": f"{planted_threshold():.3f}",
         "open-taylor-right": text(order),
         "open-taylor-features": text(float(comb(49 + order, order))),
     },
@@ -835,21 +830,24 @@ EXPECTED: dict[str, dict[str, str]] = {
         "linear-causal-crossing": text(2 * 128 + 4 * 64 * 64 // (64 + 64)),
     },
     "taylor": {
-        "taylor-odd-largest": f"{taylor_odd():.0f}",
-        "taylor-bound-eight": f"{taylor_bound(8, 4):.2f}",
-        "taylor-random-least": f"{float(f'{min(random_heads):.1g}'):,.0f}",
-        "taylor-random-most": f"{float(f'{max(random_heads):.1g}'):,.0f}",
-        "taylor-zero-three": f"{root(lambda b: taylor_series(-b, 3), 1, 2):.3f}",
         "taylor-slope": f"{1 / lambert():.2f}",
-        "taylor-inverse-slope": f"{lambert():.4f}",
-        "taylor-range-short": f"{taylor_range(2):.1f}",
-        "taylor-range-long": f"{taylor_range(4):.1f}",
-        "taylor-wall-single": f"{-math.log(2.0**-24) / 2:.1f}",
-        "taylor-wall-double": f"{-math.log(2.0**-53) / 2:.1f}",
         "taylor-cache": text(round(153 * 17 / 32)),
         "taylor-two-unit": f"{taylor_two(1.0):.0%}",
         "taylor-two-quarter": f"{taylor_two(0.25):.1%}",
         "taylor-based": text(1 + 16 + 16 + 120),
+    },
+    "taylor-accuracy": {
+        "taylor-accuracy-odd-largest": f"{taylor_odd():.0f}",
+        "taylor-accuracy-bound-eight": f"{taylor_bound(8, 4):.2f}",
+        "taylor-accuracy-random-least": f"{float(f'{min(random_heads):.1g}'):,.0f}",
+        "taylor-accuracy-random-most": f"{float(f'{max(random_heads):.1g}'):,.0f}",
+        "taylor-accuracy-zero-three": f"{root(lambda b: taylor_series(-b, 3), 1, 2):.3f}",
+        "taylor-accuracy-slope": f"{1 / lambert():.2f}",
+        "taylor-accuracy-inverse-slope": f"{lambert():.4f}",
+        "taylor-accuracy-range-short": f"{taylor_range(2):.1f}",
+        "taylor-accuracy-range-long": f"{taylor_range(4):.1f}",
+        "taylor-accuracy-wall-single": f"{-math.log(2.0**-24) / 2:.1f}",
+        "taylor-accuracy-wall-double": f"{-math.log(2.0**-53) / 2:.1f}",
     },
     "random-features": {
         "random-features-good": f"{small[0]:.0%}",
