@@ -45,6 +45,7 @@ class Mechanism:
         leading: options that are arrays with leading axes, and how many axes follow these.
         package: where its rooms are.
         sums: whether decoding keeps sums, in float32, and not keys and values as they came.
+        gives_up: what softmax attention over all pairs has and it does not, in a few words.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Mechanism:
     inputs: Options = field(default_factory=dict)
     init: str = ""
     sums: bool = False
+    gives_up: str = ""
 
     @property
     def orders(self) -> tuple[bool, ...]:
@@ -195,6 +197,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=2,
         chapter="derivation",
         paper="vaswani2017",
+        gives_up="nothing, and stores all weights",
         leading={"mask": 2},
     ),
     Mechanism(
@@ -208,13 +211,14 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="flash",
         paper="dao2022",
+        gives_up="nothing",
         blocks=({"block_q": 1, "block_k": 1}, {"block_q": 3, "block_k": 4}, {"block_q": 4}, {"block_k": 2}),
         leading={"mask": 2, "lengths": 0, "segments": 1},
     ),
     Mechanism(
         name="window_attention",
         stem="window",
-        title="restricted",
+        title="window",
         exact=True,
         causal=True,
         mask="pairs",
@@ -222,6 +226,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="sparse",
         paper="beltagy2020",
+        gives_up="keys out of the window, for one layer",
         options={"r": 4},
         typical={"r": 512},
         blocks=({"block_q": 3, "block_k": 4}, {"block_k": 2}),
@@ -238,6 +243,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="sparse",
         paper="beltagy2020",
+        gives_up="keys neither near nor global, for one layer",
         options={"window": 2, "global_tokens": 2},
         typical={"window": 257, "global_tokens": 16},
         blocks=({"block_q": 3, "block_k": 4}, {"block_k": 2}),
@@ -254,6 +260,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="sparse",
         paper="zaheer2020",
+        gives_up="pairs out of the chosen blocks",
         options={"block": 2, "window_blocks": 3, "global_blocks": 1, "random_blocks": 1},
         typical={"block": 64},
         inputs={"key": lambda _: _key()},
@@ -270,6 +277,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="hashing",
         paper="deepseek2025",
+        gives_up="all but the best keys; scores every pair to find them",
         options={"top": 4},
         typical={"top": 256},
         leading={"mask": 2, "index_q": 2, "index_k": 2, "index_weights": 2},
@@ -286,6 +294,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="linear",
         paper="katharopoulos2020",
+        gives_up="the softmax: weights are products of features",
         blocks=_CHUNKS,
         leading={"mask": 2},
     ),
@@ -301,6 +310,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="taylor",
         paper="dumankeles2023",
+        gives_up="the exponential beyond order 2: scores have to be small",
         blocks=_CHUNKS,
         leading={"mask": 2, "centre_rows": 1},
     ),
@@ -317,6 +327,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="linear",
         paper="yang2024",
+        gives_up="the softmax; the past fades",
         inputs={"decay": -0.5},
         blocks=_CHUNKS,
         leading={"mask": 2, "decay": 2},
@@ -333,6 +344,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="random-features",
         paper="choromanski2021",
+        gives_up="exactness: an average over random directions",
         typical={"features": 256},
         inputs={"projection": lambda d_k: np.random.default_rng(d_k).normal(size=(d_k, d_k))},
         blocks=_CHUNKS,
@@ -349,6 +361,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="low-rank",
         paper="wang2020",
+        gives_up="causality, and other lengths than those it was trained on",
         init="init_linformer",
         options={"rank": 4},
         typical={"rank": 256},
@@ -365,6 +378,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="low-rank",
         paper="xiong2021",
+        gives_up="causality, and weights that no few landmarks span",
         options={"landmarks": 4, "pinv": "iterative"},
         typical={"landmarks": 64},
         leading={"mask": 2, "query_mask": 1},
@@ -380,6 +394,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="hashing",
         paper="kitaev2020",
+        gives_up="keys of other buckets",
         options={"buckets": (2, 2), "window": 4},
         typical={"buckets": 256, "window": 64},
         # A draw that leaves no query of the contract without a key; so is that of the centroids.
@@ -398,6 +413,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
         memory=1,
         chapter="hashing",
         paper="roy2021",
+        gives_up="keys of other clusters",
         options={"clusters": 2, "window": 4},
         typical={"clusters": 128, "window": 128},
         inputs={"centroids": lambda d_k: np.random.default_rng(17 + d_k).normal(size=(2, d_k))},

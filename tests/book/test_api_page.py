@@ -246,6 +246,16 @@ def test_the_map_is_the_registry(book: Path) -> None:
         assert all(len(row.select("a")) == 8 for row in rows)
 
 
+def test_the_summary_is_the_registry(html: Path) -> None:
+    """In the book: a row for each mechanism, which leads to its chapter, and ranks in every column but the last."""
+    soup = BeautifulSoup((html / "chapters" / "summary.html").read_text("utf8"), "html.parser")
+    rows = soup.select("table.summary tbody tr")
+    assert [row.find("td").get_text(strip=True) for row in rows] == [entry.title for entry in registry.MECHANISMS]  # type: ignore[union-attr]
+    for row, entry in zip(rows, registry.MECHANISMS, strict=True):
+        assert str(row.select("a")[-1]["href"]).startswith(f"{entry.chapter}.html")
+        assert len(row.select("[data-rank]")) == len(row.select("td")) - 1
+
+
 @pytest.mark.parametrize("page", [*PAGES, "one"])
 def test_links_lead_somewhere(book: Path, page: str) -> None:
     """Inside the book to an anchor, to the repository's files to a file."""

@@ -1,13 +1,18 @@
-"""The ``{map}`` directive: for each entry of the registry its chapter, definition, kernel, cost model and test."""
+"""The ``{map}`` directive: for each entry of the registry its chapter, definition, kernel, cost model and test.
+
+And ``{summary}``: for each mechanism what it costs, at one size, in a table that a reader can sort.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from docutils import nodes
+from docutils.parsers.rst.directives import positive_int
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx.writers.html5 import HTML5Translator
 
 from tools.repository import Repository, make_repository
 
@@ -35,26 +40,56 @@ class MapDirective(SphinxDirective):
 
     def _cells(self, row: Any, repository: Repository) -> list[list[nodes.Node]]:
         places = (self._place(place, repository) for place in (row.definition, row.kernel, row.cost))
-        chapter = self._reference("std", "doc", f"/{row.chapter}", nodes.inline())
+        chapter = _reference(self.env.docname, "std", "doc", f"/{row.chapter}", nodes.inline())
         return [[nodes.Text(row.title)], [chapter], *places, [_file(row.test, repository)]]
 
     def _place(self, place: Any, repository: Repository) -> list[nodes.Node]:
         """The function's entry on the API page, and below it its file."""
         short = place.name.rpartition(".")[2]
-        entry = self._reference("py", "obj", place.name, nodes.literal("", short))
+        entry = _reference(self.env.docname, "py", "obj", place.name, nodes.literal("", short))
         return [entry, _file(place.file, repository)]
 
-    def _reference(self, domain: str, kind: str, target: str, text: nodes.Node) -> addnodes.pending_xref:
-        return addnodes.pending_xref(
-            "",
-            text,
-            refdomain=domain,
-            reftype=kind,
-            reftarget=target,
-            refdoc=self.env.docname,
-            refexplicit=domain == "py",
-            refwarn=True,
+
+class ranked(nodes.inline):
+    """What a cell says, and the place of its row when its column is sorted."""
+
+
+class SummaryDirective(SphinxDirective):
+    """``{summary}``, ``:n:`` positions of width ``:d:``: every mechanism of the registry side by side."""
+
+    option_spec = {"n": positive_int, "d": positive_int}  # noqa: RUF012 (docutils declares it so)
+
+    def run(self) -> list[nodes.Node]:
+        """Write the table."""
+        from attnlib.book import summary
+
+        found = summary.rows(self.options.get("n", 16384), self.options.get("d", 64))
+        columns = list(zip(*map(summary.cells, found), strict=True))
+        ranks = [{key: i for i, key in enumerate(sorted({key for _, key in column}))} for column in columns]
+        group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in (*columns, "")), cols=len(columns) + 1)
+        group += nodes.thead(
+            "", _row([[nodes.inline("", "", *_italic(name))] for name in (*summary.HEADS, "Chapter")])
         )
+        body = []
+        for row in found:
+            shown: list[list[nodes.Node]] = [
+                [ranked("", "", *_italic(text), rank=rank[key])]
+                for (text, key), rank in zip(summary.cells(row), ranks, strict=True)
+            ]
+            chapter = f"/chapters/{row.entry.chapter}"
+            body.append(_row([*shown, [_reference(self.env.docname, "std", "doc", chapter, nodes.inline())]]))
+        group += nodes.tbody("", *body)
+        return [nodes.table("", group, classes=["colwidths-auto", "summary", "sortable"])]
+
+
+def _reference(document: str, domain: str, kind: str, target: str, text: nodes.Node) -> addnodes.pending_xref:
+    options = {"refdomain": domain, "reftype": kind, "reftarget": target, "refdoc": document}
+    return addnodes.pending_xref("", text, **options, refexplicit=domain == "py", refwarn=True)
+
+
+def _italic(text: str) -> list[nodes.Node]:
+    parts = enumerate(text.split("*"))
+    return [nodes.emphasis("", part) if i % 2 else nodes.Text(part) for i, part in parts if part]
 
 
 def _file(path: str, repository: Repository) -> nodes.reference:
@@ -66,7 +101,17 @@ def _row(cells: list[list[nodes.Node]]) -> nodes.row:
     return nodes.row("", *(nodes.entry("", *(nodes.paragraph("", "", part) for part in cell)) for cell in cells))
 
 
+def _visit_ranked(self: HTML5Translator, node: ranked) -> None:
+    self.body.append(f'<span data-rank="{node["rank"]}">')
+
+
+def _depart_ranked(self: HTML5Translator, node: ranked) -> None:
+    self.body.append("</span>")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive."""
     app.add_directive("map", MapDirective)
+    app.add_directive("summary", SummaryDirective)
+    app.add_node(ranked, html=(_visit_ranked, _depart_ranked))
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
