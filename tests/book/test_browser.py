@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -24,8 +25,11 @@ from book.pages import (
     sideways,
     visit,
 )
+from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Locator, Page
 from support import FULL
+
+from tools.files import read_documents
 
 HTML = ROOT / "_build" / "html"
 VENDOR = ROOT / "theme" / "vendor" / "mathjax"
@@ -40,6 +44,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each page; the pages are known when the book is built."""
     marks = {
         "name": "<html",
+        "chapter": '<nav class="ways"',
         "math_page": 'class="math',
         "quiz_page": '<form class="quiz"',
         "box_page": 'details class="solution',
@@ -313,6 +318,192 @@ def test_growth_chart_by_keyboard(running: Browser, site: str) -> None:
             moved += after[0] != before[0]
         assert moved > 0, "no slider changed a curve"
         assert seen.problems == []
+
+
+# ------------------------------------------------------------------ the form of a chapter
+
+SCREEN = (1280, 800)
+LINES = 25  # of a cell in sight
+SHARE = 0.2  # of a page's height that code in sight may take
+SCREENS = 32
+# What a reader sees of a chapter, who opens nothing.
+_FORM = """
+() => {
+  const article = document.querySelector("article");
+  const seen = selector => [...article.querySelectorAll(selector)].filter(e => e.checkVisibility());
+  const height = e => e.getBoundingClientRect().height;
+  const lines = e => e.querySelector("pre").textContent.replace(/\\n+$/, "").split("\\n").length;
+  const code = seen(".cell_input").filter(e => height(e) > 0);
+  const drawing = seen("svg[role=img]")[0];
+  return {
+    height: height(article),
+    code: code.reduce((sum, e) => sum + height(e), 0),
+    longest: Math.max(0, ...code.map(lines)),
+    drawing: drawing ? drawing.getBoundingClientRect().top + scrollY : null,
+    cells: article.querySelectorAll(".cell_input").length,
+    bitmaps: [...article.querySelectorAll("img")].map(e => e.src),
+    captions: [...article.querySelectorAll(".results-caption .caption-number")].map(e => e.textContent),
+    tables: article.querySelectorAll(".results-caption").length,
+  };
+}
+"""
+
+
+def test_form_of_a_chapter(running: Browser, site: str, chapter: str) -> None:
+    """Prose first: a drawing in the first two screens, little code in sight, no bitmap, not too long."""
+    with context(running, "light", SCREEN) as opened, visit(opened, site, chapter) as seen:
+        form = seen.page.evaluate(_FORM)
+        assert form["bitmaps"] == []
+        assert len(form["captions"]) == form["tables"]
+        assert form["height"] <= SCREENS * SCREEN[1]
+        assert form["longest"] <= LINES
+        assert form["code"] <= SHARE * form["height"]
+        if form["cells"] > 4:  # the sheet and the pages that the build makes hold tables alone
+            assert form["drawing"] is not None
+            assert form["drawing"] <= 2 * SCREEN[1]
+
+
+def test_tables_are_numbered_through_the_book(html: Path) -> None:
+    """From 1, in the order of the pages, without a gap."""
+    numbers = []
+    for document in read_documents(ROOT):
+        page = (html / f"{document}.html").read_text(encoding="utf-8")
+        numbers += [int(n) for n in re.findall(r'<span class="caption-number">Table (\d+)\.</span>', page)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) > 50
+
+
+# ------------------------------------------------------------------ ways through a page
+
+
+def test_the_first_visit_is_quiet(running: Browser, site: str) -> None:
+    """Before anyone has chosen a theme the console says nothing that is an error or a warning."""
+    opened = running.new_context(viewport={"width": WIDE[0], "height": WIDE[1]})
+    with visit(opened, site, "chapters/memory.html") as seen:
+        assert seen.problems == []
+    opened.close()
+
+
+def test_the_colour_button_keeps_the_focus(running: Browser, site: str) -> None:
+    """Pressed by keyboard, it changes the theme and can be pressed again."""
+    with context(running, "light") as opened, visit(opened, site, "chapters/memory.html") as seen:
+        page = seen.page
+        button = page.locator("button.theme-switch-button:visible").first
+        button.focus()
+        themes = []
+        for _ in range(3):
+            page.keyboard.press("Enter")
+            assert button.evaluate("button => button === document.activeElement")
+            themes.append(page.locator("html").get_attribute("data-mode"))
+        assert sorted(themes, key=str) == ["auto", "dark", "light"]
+
+
+def test_a_figure_opens_in_full_size_by_keyboard(running: Browser, site: str) -> None:
+    """Enter opens it, Escape closes it, and the keyboard is where it was."""
+    with context(running, "light") as opened, visit(opened, site, "chapters/sparse.html") as seen:
+        page = seen.page
+        button = page.locator("button.zoom-open").first
+        small = page.locator("article .picture svg").first.bounding_box()
+        button.focus()
+        page.keyboard.press("Enter")
+        dialog = page.locator("dialog.zoom[open]")
+        large = dialog.locator("svg").bounding_box()
+        assert small
+        assert large
+        assert large["height"] > 1.5 * small["height"]
+        assert [*axe(page), *sideways(page)] == []
+        page.keyboard.press("Escape")
+        assert page.locator("dialog.zoom[open]").count() == 0
+        assert button.evaluate("button => button === document.activeElement")
+        assert seen.problems == []
+
+
+def test_what_a_link_leads_to_is_shown_on_focus(running: Browser, site: str) -> None:
+    """A theorem of the page, a reference of another; Escape closes it; its formulas are set."""
+    with context(running, "light") as opened, visit(opened, site, "chapters/lower-bound.html") as seen:
+        page = seen.page
+        for selector, kind in (("a[href^='#thm-']", ".proof"), ("a[href*='bibliography.html#cite-']", ".citation")):
+            link = page.locator(f"article p {selector}").first
+            link.focus()
+            preview = page.locator(f".preview:visible {kind}")
+            preview.wait_for(timeout=5_000)
+            assert preview.inner_text().strip()
+            assert "\\(" not in preview.inner_text()
+            assert link.get_attribute("aria-describedby") == "preview"
+            assert sideways(page) == []
+            page.keyboard.press("Escape")
+            assert page.locator(".preview:visible").count() == 0
+        assert seen.problems == []
+
+
+def test_each_section_offers_an_issue(running: Browser, site: str) -> None:
+    """Its title names chapter and section, its text the address; the repository is that of _config.yml."""
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+    with context(running, "light") as opened, visit(opened, site, "chapters/memory.html") as seen:
+        links = seen.page.locator("p.report a")
+        assert links.count() == seen.page.locator("article section > h2").count() > 3
+        address = urlsplit(links.first.get_attribute("href") or "")
+        assert address.geturl().startswith(f"{repository['url']}/issues/new?")
+        query = parse_qs(address.query)
+        section = seen.page.locator("article section > h2").first
+        assert section.evaluate("h => h.firstChild.textContent.trim()") in query["title"][0]
+        assert f"{site}/chapters/memory.html#" in query["body"][0]
+
+
+def test_a_page_says_where_it_is(running: Browser, site: str, html: Path) -> None:
+    """Its place, its neighbours and its notebook at the top; the bar grows as one reads."""
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+    with context(running, "light") as opened, visit(opened, site, "chapters/memory.html") as seen:
+        page = seen.page
+        ways = page.locator("nav.ways")
+        assert re.search(r" · \d+ of \d+$", ways.locator(".place").inner_text())
+        for name in ("prev", "next"):
+            target = ways.locator(f"a.{name}").get_attribute("href") or ""
+            assert (html / "chapters" / target).is_file()
+        notebook = f"/blob/{repository['branch']}/notebooks/memory.ipynb"
+        assert (ways.locator("a.colab").get_attribute("href") or "").endswith(notebook)
+        width = "bar => bar.getBoundingClientRect().width"
+        bar = page.locator(".reading-progress")
+        before = bar.evaluate(width)
+        page.evaluate("scrollTo(0, document.body.scrollHeight / 2)")
+        page.wait_for_function("document.querySelector('.reading-progress').getBoundingClientRect().width > 200")
+        assert before < 100
+
+
+def test_the_table_of_all_mechanisms_is_sorted_by_keyboard(running: Browser, site: str) -> None:
+    """Up, down and as it came; a screen reader hears which; the first column stays where the others scroll."""
+    with context(running, "light", PHONE) as opened, visit(opened, site, "chapters/summary.html") as seen:
+        page = seen.page
+        head = page.locator("table.summary th", has_text="Work").first
+        cells = "table.summary td:nth-child(4) [data-rank]"
+        ranks = f"() => [...document.querySelectorAll('{cells}')].map(e => Number(e.dataset.rank))"
+        came = page.evaluate(ranks)
+        head.locator("button").focus()
+        for direction, wanted in (("ascending", sorted(came)), ("descending", sorted(came)[::-1]), ("none", came)):
+            page.keyboard.press("Enter")
+            assert head.get_attribute("aria-sort") == direction
+            assert page.evaluate(ranks) == wanted
+        assert came != sorted(came)
+        first = page.locator("table.summary tbody tr td:first-child").first
+        before = first.bounding_box()
+        page.locator("table.summary td:last-child").first.scroll_into_view_if_needed()
+        after = first.bounding_box()
+        assert before
+        assert after
+        assert after["x"] >= 0
+        assert [*axe(page), *seen.problems] == []
+
+
+def test_references_lead_back(html: Path) -> None:
+    """Below a reference stand the chapters that cite it; each link leads to a place that is there."""
+    soup = BeautifulSoup((html / "chapters" / "bibliography.html").read_text(encoding="utf-8"), "html.parser")
+    links = soup.select("div.citation p.cited-in a")
+    assert len(links) > 100
+    pages: dict[str, str] = {}
+    for link in links:
+        name, _, anchor = str(link["href"]).partition("#")
+        text = pages.setdefault(name, (html / "chapters" / name).resolve().read_text(encoding="utf-8"))
+        assert f'id="{anchor}"' in text, link["href"]
 
 
 def test_colab_button(html: Path) -> None:
