@@ -46,7 +46,6 @@ def tables(*, rate, cores, cache, memory, call, fits=2**24):
     sizes = np.geomspace(1e5, 1e11, 12)
     predicted = np.array([seconds(f, f / 100) for f in sizes])
     measured = predicted * np.where(np.arange(12) % 2, 1.1, 0.9) + 3 * call
-    flops = np.array([2.0**e for e in range(20, 27)])
     tokens = [65, 257, 1025, 4097]
     calls = [seconds(8.0 * n * n, 4 * n * n) for n in tokens]
     lengths = [64, 128, 256, 512, 1024, 2048, 4096]
@@ -58,7 +57,6 @@ def tables(*, rate, cores, cache, memory, call, fits=2**24):
     chunks = [8, 32, 128, 512]
     looped = [4096 / c * (call + reading(4 * 64 * 65)) + 4096 * 256 * (c + 64) / rate for c in chunks]
     skip = [(x, 0.9 * x, 1.1 * x) for x in ((0.55 + 1e4 * call), (0.2 + 1e4 * call))]
-    exact_100, state_100 = call + reading(1e8) / 100, call + reading(1e4)
     plans = {"written": [2**23, 2**35], "flash": [2**20, 2**26]}
     peers = {"torch": [2 / cores, 2.5 / cores], "jax.nn": [6 / cores, 12 / cores]}
     return {
@@ -76,25 +74,19 @@ def tables(*, rate, cores, cache, memory, call, fits=2**24):
         "ridge": [(rate * cores / memory, (153, 295, 240))],
         "waits": [("matmul", ["bandwidth", "bandwidth", "overhead"], steps[2] / seconds(8e6, 1e4))],
         "shared_heads": [([s for _, s in shared], [r for r, _ in shared])],
-        "state": [(read, 3 * call, contexts)],
-        "state_alt": [(read, 3 * call, contexts)],
         "best_chunk": [(chunks, looped, math.sqrt(call * rate / 256))],
         "chunk_alt": [(chunks, looped)],
         "crossings": [(taylor,)],
         "crossing_alt": [(taylor, [-0.9, 0.1 - cores])],
-        "first_context": [(exact_100, state_100, 100)],
         "memory_alt": [([1024, 65_536], plans)],
         "skipping": [tuple(skip)],
         "written_out": [(2.8 / cores, 6.8 / cores)],
         "peers": [(peers, 4096), ({k: v[:1] for k, v in peers.items()}, 16_384)],
         "peers_alt": [(peers,)],
         "reported": [({"torch": 1.16, "jax.nn": 4.7}, 4096, "another machine", "2026-11-28")],
-        "share_of_rate": [((0.9, 0.6 * cores),)],
-        "exponents": [((2 - call, 1.0), (1.0, 1 + cores / 4), flops * 0 + cores / 2, flops * 0 + 1)],
         "crossings_alt": [(ratios, lengths)],
         "equal_work": [(ratios["vanilla"][1], ratios["GRU"][1], ratios["LSTM"][2])],
         "ahead": [(ratios["vanilla"][1], ratios["GRU"][1], ratios["LSTM"][2])],
-        "against_chance": [(min(0.04 * cores, 1), 0.061)],
         "control": [(min(0.07 * cores, 1), 0.061)],
         "report": [(cores * 2**20, 3 * 2**31, 2**31)],
         "call_alt": [(tokens, {"attention": calls, "flash_attention": calls[:3]})],
@@ -122,8 +114,6 @@ EDGES = {
     "ridge": [(0.3, (153, 295)), (200.0, (153, 295))],
     "waits": [("matmul", ["bandwidth"], 40.0), ("bandwidth", ["matmul"], 0.8)],
     "shared_heads": [([3, 3, 3], [3, 1, 0.5]), ([3, 1, 0.6], [3, 1, 0.5])],
-    "state": [([1, 2, 4], 1.0, (512, 1024, 2048)), ([5, 10, 20], 1.0, (512, 1024, 2048))],
-    "state_alt": [([3, 2, 1], 1.0, (512, 1024, 2048)), ([1, 2, 4], 1.0, (512, 1024, 2048))],
     "best_chunk": [
         ([8, 64, 512], [3.0, 1.0, 2.0], 70.0),
         ([8, 64, 512], [3.0, 1.0, 2.0], 300.0),
@@ -136,7 +126,6 @@ EDGES = {
         ([("(1, 1)", 53, 121, (64, 512)), ("(2, 2)", math.inf, 90, (64, 512))],),
     ],
     "crossing_alt": [([("(1, 1)", 100, 90, (64, 512))], [-0.5]), ([("(1, 1)", math.inf, 90, (64, 512))], [0.1])],
-    "first_context": [(288e-6, 61e-6, 100), (20e-6, 61e-6, 100), (60e-6, 61e-6, 100)],
     "skipping": [
         ((0.6, 0.5, 0.7), (0.2, 0.1, 0.3)),
         ((1.1, 0.9, 1.3), (0.2, 0.1, 0.3)),
@@ -145,14 +134,11 @@ EDGES = {
     ],
     "written_out": [(2.8, 2.9), (2.8, 1.4)],
     "peers_alt": [({"torch": [0.9, 2.0], "jax.nn": [3.0]},), ({"torch": [1.16, 2.0]},)],
-    "share_of_rate": [((0.9, 0.8),), ((1.12, 0.8),)],
-    "exponents": [((1.0, 1.5), (1.5, 1.0), [1.0, 2.0], [1.5, 1.5])],
     "crossings_alt": [
         ({"a": [2, 3, 4], "b": [0.1, 0.2, 0.3], "c": [0.5, 1.5, 2], "d": [2, 1.5, 0.9]}, (64, 128, 256))
     ],
     "equal_work": [(0.4, 0.5, 0.6), (1.4, 1.5, 1.6), (0.9, 1.1, 0.8)],
     "ahead": [(0.4, 0.5, 0.6)],
-    "against_chance": [(0.9, 0.06), (0.2, 0.06), (0.05, 0.06)],
     "control": [(0.05, 0.06), (0.15, 0.06)],
     "report": [(1e6, 8e8, 2e9), (1e9, 1e9, 1e9), (1e6, 2e9, 1e9), (4e9, 1e9, 1e9)],
     "last_step": [(2.3, 4.34), (9.0, 4.34), (4.3, 4.34)],
@@ -264,16 +250,6 @@ CLAIMS = {
         ),
         "the rest is how": lambda _, steps, reads: steps[2] > 1.4 * reads[2],
     },
-    "state": {
-        r"takes # times as long at # positions": lambda x, cache, one, at: (
-            x[2] == f"{at[0]:,}" and close(x[1], cache[0] / one)
-        ),
-        "little to gain": lambda _, cache, one, at: cache[0] < 2 * one,
-    },
-    "state_alt": {
-        "rises with slope": lambda _, cache, one, at: cache[-1] > cache[0],
-        "does not rise": lambda _, cache, one, at: cache[-1] <= cache[0],
-    },
     "best_chunk": {
         r"# was the fastest": lambda x, chunks, s, p: int(x[1]) == chunks[int(np.argmin(s))],
         "the two ends predict #": lambda x, chunks, s, p: close(x[1], p),
@@ -309,12 +285,6 @@ CLAIMS = {
         "All lines fall": lambda _, cases, slopes: max(slopes) < 0,
         "Not all lines fall": lambda _, cases, slopes: max(slopes) >= 0,
     },
-    "first_context": {
-        r"takes # times as long": lambda x, exact, state, n: close(x[1], exact / state),
-        "is not limited by them": lambda _, exact, state, n: exact > state,
-        "as its fewer operations would have it": lambda _, exact, state, n: exact < state,
-        r", with fewer operations\.": lambda _, exact, state, n: math.isclose(exact, state, rel_tol=0.06),
-    },
     "memory_alt": {
         r"(\w+): slope # at the end": lambda x, n, plans: close(
             x[2], math.log(plans[x[1]][-1] / plans[x[1]][-2]) / math.log(n[-1] / n[-2])
@@ -344,17 +314,6 @@ CLAIMS = {
         ),
     },
     "reported": {r"gave # times for torch": lambda x, ratios, *_: float(x[1]) == ratios["torch"]},
-    "share_of_rate": {
-        r"(\d+)% is no error": lambda x, shares: max(shares) > 1 and close(x[1], 100 * max(shares)),
-        r"largest share is (\d+)%": lambda x, shares: max(shares) <= 1 and close(x[1], 100 * max(shares)),
-    },
-    "exponents": {
-        "Attention grew faster with the length": lambda _, a, v, m, c: a[0] > a[1],
-        "Attention grew faster with the width": lambda _, a, v, m, c: a[1] >= a[0],
-        "vanilla layer grew faster with the length": lambda _, a, v, m, c: v[0] > v[1],
-        "vanilla layer grew faster with the width": lambda _, a, v, m, c: v[1] >= v[0],
-        r"(\d+) of the (\d+) slopes are below": lambda x, a, v, m, c: int(x[1]) == sum(np.less(m, c)),
-    },
     "crossings_alt": {
         r"(\w+) is above one at every length": lambda x, ratios, n: min(ratios[x[1]]) > 1,
         r"(\w+) is below one at every length": lambda x, ratios, n: max(ratios[x[1]]) < 1,
@@ -370,13 +329,6 @@ CLAIMS = {
         "Below one, attention": lambda _, *x: min(x) <= 1 <= max(x),
     },
     "ahead": {r"in (\d) of 3 cases": lambda x, *ratios: int(x[1]) == sum(r < 1 for r in ratios)},
-    "against_chance": {
-        r"#% of its answers": lambda x, right, chance: close(x[1], 100 * right),
-        r"is right #% of the time": lambda x, right, chance: close(x[1], 100 * chance),
-        "most of the order": lambda _, right, chance: right > 0.5,
-        "something about the order, and little": lambda _, right, chance: chance < right <= 0.5,
-        "no more than such a guess": lambda _, right, chance: right <= chance,
-    },
     "control": {
         "which is above": lambda _, best, chance: best > chance,
         "which is not above": lambda _, best, chance: best <= chance,

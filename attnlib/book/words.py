@@ -246,30 +246,6 @@ def shared_heads(steps: Numbers, readings: Numbers) -> str:
     )
 
 
-def state(cache: Numbers, linear: Real, contexts: Sequence[int]) -> str:
-    """Compare the seconds of a step over caches of growing contexts with those of a step of linear attention."""
-    near, far = cache[0] / linear, cache[-1] / linear
-    said = (
-        f"A step of linear attention takes {1e6 * linear:.0f} µs here, whatever the context. A step over the "
-        "cache takes "
-        f"{fold(near)} times as long at {contexts[0]:,} positions, {fold(far)} times at {contexts[-1]:,}"
-    )
-    return said + (". At short contexts there is little to gain." if near < 2 else ".")
-
-
-def state_alt(cache: Numbers, linear: Real, contexts: Sequence[int]) -> str:
-    """Describe the figure of the same."""
-    slope = float(np.polyfit(np.log(contexts), np.log(cache), 1)[0])
-    return (
-        f"The time of a step over a cache rises with slope {slope:.1f} in the context, to "
-        f"{fold(cache[-1] / linear)} times "
-        f"that of linear attention at {contexts[-1]:,}. The time of a step of linear attention is one flat line."
-        if slope > 0
-        else f"The time of a step over a cache does not rise with the context. At {contexts[-1]:,} it is "
-        f"{fold(cache[-1] / linear)} times that of linear attention, which is one flat line."
-    )
-
-
 # Linear attention ------------------------------------------------------------------------------
 
 
@@ -340,19 +316,6 @@ def crossing_alt(cases: Sequence[Crossing], slopes: Numbers) -> str:
     return f"{how}: {each}. Dotted lines are the roofline's."
 
 
-def first_context(exact: Real, state: Real, context: int) -> str:
-    """Compare a token from the shortest cache with one from the state, in seconds."""
-    ratio = exact / state
-    said = f"At a context of {context:,} the exact token takes {fold(ratio)} times as long as the one from the state"
-    if longer(ratio) > 0:
-        return said + (
-            ", with fewer operations: so short a call is not limited by them, and it is timed in turn with "
-            "those that "
-            "read long caches, which leave nothing of its own in the processor's."
-        )
-    return said + (", as its fewer operations would have it." if longer(ratio) < 0 else ", with fewer operations.")
-
-
 # FlashAttention --------------------------------------------------------------------------------
 
 
@@ -415,41 +378,7 @@ def peers_alt(ratios: Mapping[str, Numbers]) -> str:
     return said + "All lie above one: flash_attention, spread over the cores, took the least time at every length."
 
 
-def share_of_rate(shares: Numbers) -> str:
-    """Explain the column "of the matmul rate" where it passes one hundred per cent."""
-    said = (
-        "The column “of the matmul rate” divides the kernel's FLOP/s by those of one product of two 4096 × 4096 "
-        "matrices "
-        "in float32, the better of torch's and XLA's, timed in turn with it. "
-    )
-    if max(shares) > 1:
-        return said + (
-            f"{max(shares):.0%} is no error: the product is a yardstick and not a limit. It is spread over the "
-            "cores by "
-            "its library's threads, and reads its matrices from memory; the kernel's blocks stay in each core's "
-            "cache."
-        )
-    return said + f"The largest share is {max(shares):.0%}."
-
-
 # Recurrence and convolution --------------------------------------------------------------------
-
-
-def exponents(attention: Numbers, vanilla: Numbers, measured: Numbers, counted: Numbers) -> str:
-    """Compare slopes in (length, width), of attention and the vanilla layer; then all with the counted ones."""
-    return (
-        f"Attention came out at {attention[0]:.2f} in the length and {attention[1]:.2f} in the width, the "
-        "vanilla layer at "
-        f"{vanilla[0]:.2f} and {vanilla[1]:.2f}. Attention {_faster(attention)}, the vanilla layer "
-        f"{_faster(vanilla)}. "
-        f"{np.sum(np.asarray(measured) < np.asarray(counted))} of the {len(measured)} slopes are below the "
-        "counted ones."
-    )
-
-
-def _faster(slopes: Numbers) -> str:
-    which = "faster with the length than with the width", "faster with the width than with the length"
-    return f"grew {which[0] if slopes[0] > slopes[1] else which[1]}"
 
 
 def passing(ratios: Numbers, lengths: Sequence[int]) -> str:
@@ -497,20 +426,7 @@ def ahead(core: Real, gru: Real, lstm: Real) -> str:
     return f"In time, attention was ahead at equal FLOPs in {sum(x < 1 for x in (core, gru, lstm))} of 3 cases here."
 
 
-# What the quadratic buys -----------------------------------------------------------------------
-
-
-def against_chance(right: Real, chance: Real) -> str:
-    """Compare the share of right answers with that of a guess that knows which tokens occur."""
-    said = (
-        f"{right:.1%} of its answers are right, where a guess that knows the tokens of the sequence is right "
-        f"{chance:.1%} of the time: "
-    )
-    if right > 0.5:
-        return said + "it has learned most of the order."
-    if right > chance:
-        return said + "it has learned something about the order, and little."
-    return said + "no more than such a guess."
+# Induction heads -------------------------------------------------------------------------------
 
 
 def control(best: Real, chance: Real) -> str:
