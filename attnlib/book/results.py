@@ -211,6 +211,32 @@ def table(results: Results) -> Table:
     )
 
 
+def beside(results: Results, n: int) -> Table:
+    """Show at one length how many times longer than ours each program took: a row for each, a column for each pass.
+
+    Medians alone: `table` has the quartiles and the other lengths. An empty cell was not run.
+
+    Raises:
+        ValueError: a length at which nothing was measured.
+    """
+    groups = {f"{group.work}, {group.mask}": group for group in results.groups if group.n == n}
+    if not groups:
+        raise ValueError(f"results.beside: n: expected one of {sorted({g.n for g in results.groups})}, got {n!r}")
+    names = dict.fromkeys(p.rpartition(", ")[0] for group in groups.values() for p in group.seconds)
+    rows = []
+    for name in (name for name in names if name not in (results.ours, "matrix product")):
+        cells: list[str | None] = []
+        for group in groups.values():
+            program, ours = f"{name}, {group.mask}", f"{results.ours}, {group.mask}"
+            cells.append(f"{group.ratio(program, ours).median:.2f}×" if program in group.seconds else None)
+        rows.append((name, *cells))
+    return book_table(
+        rows,
+        ["program", *(name.replace("forward and backward", "both passes") for name in groups)],
+        caption=f"How many times longer than {results.ours} others took (median), n = {n:,}. {results.origin}",
+    )
+
+
 BESIDE = "flash_attention"
 """What every problem of the suite "variants" is measured beside: softmax attention of the same length."""
 
@@ -235,17 +261,6 @@ def problems(results: Results) -> Table:
         ["problem", "pass", "n", "ours", "peer", "peer / ours", f"{BESIDE} / ours"],
         caption=f"Time of ours, and how many times longer the others took (quartiles). {results.origin}",
     )
-
-
-def shares(results: Results) -> tuple[float, ...]:
-    """Return the column "of the matmul rate": our FLOP/s over those of the best matrix product in the same group."""
-    found = [
-        group.flops[name] / group.timing(name).median / group.rate
-        for group in results.groups
-        for name in (f"{group.ours}, {group.mask}",)
-        if name in group.seconds
-    ]
-    return tuple(share for share in found if share == share)
 
 
 def forward(results: Results, mask: str) -> dict[str, dict[int, float]]:
