@@ -70,20 +70,21 @@ def average_to_lookup(
     said = []
     for i, (scale, parts) in enumerate(weights.items()):
         y, x = first + i * step, float(left)
-        marks.append(label(2, y + tall / 2, f"β = {scale:g}", anchor="start"))
+        name = {0: "average", len(weights) - 1: "lookup"}.get(i, "")
+        marks.append(label(2, y + tall / 2 - (6 if name else 0), f"β = {scale:g}", anchor="start"))
+        if name:
+            marks.append(label(2, y + tall / 2 + 9, name, anchor="start", size=11, tone="muted"))
         for weight, tone in zip(parts, TONES, strict=True):
             if weight * long >= 1:
-                marks.append(box(x, y, weight * long, tall, f"{weight:.2f}" if weight >= 0.11 else "", tone=tone))
+                marks.append(box(x, y, weight * long, tall, tone=tone))
+            if weight >= 0.11:
+                marks.append(label(x + weight * long / 2, y + tall / 2, f"{weight:.2f}", size=11))
             x += weight * long
         output = sum(w * v for w, v in zip(parts, values, strict=True))
         marks.append(label(398, y + tall / 2, f"{output:.2f}", anchor="end", bold=True))
         said.append(f"at β = {scale:g} {', '.join(f'{w:.2f}' for w in parts)}, output {output:.2f}")
     end = first + len(weights) * step
-    marks += [
-        arrow((left - 12, first + tall / 2), (left - 12, end - step + tall / 2), tone="muted"),
-        label(2, first + tall / 2 + 15, "average", anchor="start", size=11, tone="muted"),
-        label(2, end - step + tall / 2 + 15, "lookup", anchor="start", size=11, tone="muted"),
-    ]
+    marks.append(arrow((left - 12, first + tall / 2), (left - 12, end - step + tall / 2), tone="muted"))
     return picture(
         end + 4,
         *marks,
