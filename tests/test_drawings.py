@@ -456,8 +456,10 @@ def test_every_block_of_flash_has_its_picture_and_its_numbers():
         moved += 6 + len(block.queries)  # keys and values; queries come in the first block of a row, outputs leave
         assert {f"block {number} of 6", f"{moved} numbers moved so far"} <= set(words)
         assert shown.description.endswith(sentence)
-        for x in (*block.z, *block.o, *block.weights[0]):
+        for x in (*block.z, *block.o):
             assert f"{x:.5g}".replace("-", "−") in words
+        for x in (x for row in block.weights for x in row):  # powers of two
+            assert (f"1/{1 / x:.0f}" if x < 0.2 else f"{x:g}") in words
         quotients = [f"{o / z:.5g}".replace("-", "−") for z, o in zip(block.z, block.o, strict=True)]
         done = f"o / z = {' and '.join(quotients)}"
         assert (done in words) == (number % 2 == 0)
@@ -471,7 +473,7 @@ def test_every_block_of_flash_has_its_picture_and_its_numbers():
             assert float(r.attrib["y"]) + float(r.attrib["height"]) < height
     second = drawn.sentences[1].replace("\N{NO-BREAK SPACE}", " ")
     assert second.startswith(
-        "Queries 1–2 and keys 4–6. q1: old sums × 1, c = 0, z = 6, o = 9.5; q2: old sums × 0.125, c"
+        "Queries 1–2 and keys 4–6. q1: old sums × 1, c = 0, z = 6, o = 9.5; q2: old sums × 1/8, c"
     )
     assert "c = 3 ln 2, z = 1.9688" in second
     assert "q5" in drawn.sentences[5]

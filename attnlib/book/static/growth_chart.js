@@ -1,64 +1,85 @@
-// The growth chart of attnlib.widgets: redraws what Python drew, for the sizes that the sliders show.
-// root: the chart's element; set: sizes, geometry and sentences; formula: name -> (n, d, h) => number, from SymPy.
+// The growth chart of attnlib.book.widgets: redraws what Python drew, for the sizes that the sliders show.
+// root: the chart's element; set: sizes, geometry and words; formula: name -> (n, d) => number, from SymPy.
 (root, set, formula) => {
   if (!root) return;
   const [left, right, top, bottom] = set.box, [n0, n1, low, high] = set.span;
   const x = n => left + (right - left) * Math.log(n / n0) / Math.log(n1 / n0);
   const y = c => bottom - (bottom - top) * Math.log(c / low) / Math.log(high / low);
-  const places = (v, k) => v.toLocaleString("en-US", {minimumFractionDigits: k, maximumFractionDigits: k});
-  const three = v => places(v, Math.max(0, 2 - Math.floor(Math.log10(v))));
+  const whole = v => v.toLocaleString("en-US", {maximumFractionDigits: 0});
   const flops = v => {
     let power = 0;
-    while (power < 4 && v >= 1000 ** (power + 1)) power++;
-    return three(v / 1000 ** power) + " " + ["", "k", "M", "G", "T"][power] + "FLOP";
+    while (power < set.units.length - 1 && v >= 999.5 * 1000 ** power) power++;
+    return (v / 1000 ** power).toPrecision(3) + " " + set.units[power] + "FLOP";
   };
+  const share = v => v < 0.01 ? "under 1 %" : v > 0.99 ? "over 99 %" : (100 * v).toFixed(0) + " %";
   const fill = (template, words) => template.replace(/\{(\w+)\}/g, (_, name) => words[name]);
   const one = selector => root.querySelector(selector);
+  const place = (element, places) => {
+    for (const name in places) element.setAttribute(name, places[name].toFixed(1));
+  };
+  const slider = name => one(`input[data-size=${name}]`);
   const draw = () => {
     const size = {};
-    for (const input of root.querySelectorAll("input")) {
-      const name = input.dataset.size;
+    for (const name in set.sizes) {
+      const input = slider(name);
       size[name] = set.sizes[name][input.value];
-      input.setAttribute("aria-valuetext", places(size[name], 0));
-      input.nextElementSibling.textContent = places(size[name], 0);
+      input.setAttribute("aria-valuetext", whole(size[name]));
+      input.nextElementSibling.textContent = whole(size[name]);
     }
-    const {n, d, h} = size, now = {}, words = {};
-    for (const name in formula) {
-      now[name] = formula[name](n, d, h);
-      words[name] = name.endsWith("_n") ? places(now[name], 0) : flops(now[name]);
-    }
-    for (const name in size) words[name] = places(size[name], 0);
-    words.cheaper = now.core < now.recurrent ? "the attention core" : "the recurrent layer";
-    words.core_ratio = three(now.core / now.recurrent);
-    words.attention_ratio = three(now.attention / now.recurrent);
-    words.share = three(100 * now.softmax / now.core) + "%";
-    const names = set.curves.map(curve => ({curve, end: y(formula[curve](n1, d, h))}));
+    const {n, d} = size, now = {}, words = {...set.written, n: whole(n), d: whole(d)};
+    for (const name in formula) now[name] = formula[name](n, d);
+    for (const curve of set.curves) words[curve] = flops(now[curve]);
+    words.equal_n = whole(now.equal_n);
+    words.share = share(now.share);
+    words.doubled = now.doubled.toFixed(1);
+    const names = set.curves.map(curve => ({curve, end: y(formula[curve](n1, d))}));
     names.sort((a, b) => a.end - b.end);
     names.forEach((name, i) => {
       if (i) name.end = Math.max(name.end, names[i - 1].end + set.gap);
-      one(`text.${name.curve}`).setAttribute("y", (name.end + 4).toFixed(1));
+      place(one(`text.name.${name.curve}`), {y: name.end + 4});
     });
     for (const curve of set.curves) {
-      const points = set.sizes.n.map(m => x(m).toFixed(1) + "," + y(formula[curve](m, d, h)).toFixed(1));
+      const points = set.sizes.n.map(m => x(m).toFixed(1) + "," + y(formula[curve](m, d)).toFixed(1));
       one(`path.curve.${curve}`).setAttribute("d", "M" + points.join("L"));
-      const dot = one(`circle.${curve}`);
-      dot.setAttribute("cx", x(n).toFixed(1));
-      dot.setAttribute("cy", y(now[curve]).toFixed(1));
-      one(`output.${curve}`).textContent = words[curve];
+      place(one(`circle.dot.${curve}`), {cx: x(n), cy: y(now[curve])});
+      one(`.cost.${curve}`).textContent = words[curve];
     }
     one(".now").setAttribute("d", `M${x(n).toFixed(1)},${top}V${bottom}`);
-    const crossing = one(".crossing");
-    crossing.setAttribute("cx", x(now.recurrent_n).toFixed(1));
-    crossing.setAttribute("cy", y(formula.recurrent(now.recurrent_n, d, h)).toFixed(1));
-    for (const part of [crossing, one(".ring")]) // where they meet beyond the axes there is no ring
-      part.toggleAttribute("data-beyond", now.recurrent_n < n0 || now.recurrent_n > n1);
+    const meet = x(now.equal_n), ring = y(formula.core(now.equal_n, d));
+    place(one(".crossing"), {cx: meet, cy: ring});
+    place(one(".meets"), {x: meet + 9, y: ring + 17});
+    place(one(".region.projections"), {width: meet - left});
+    place(one(".region.core"), {x: meet, width: right - meet});
+    for (const [curve, at, width] of [["projections", meet - 6, meet - left], ["core", meet + 6, right - meet]]) {
+      const where = one(`.where.${curve}`);
+      for (const line of where.children) place(line, {x: at});
+      where.toggleAttribute("data-narrow", width < set.room + 6);
+    }
     one("desc").textContent = fill(set.description, words);
-    one("output.verdict").textContent = fill(set.sentence, words);
+    one(".numbers").textContent = fill(set.numbers, words);
   };
+  // The length under the pointer, and of those that the slider has the one next to it.
+  const picture = one("svg.picture");
+  const follow = event => {
+    const frame = picture.getBoundingClientRect();
+    const at = (event.clientX - frame.left) / frame.width * picture.viewBox.baseVal.width;
+    const distances = set.sizes.n.map(n => Math.abs(x(n) - at));
+    slider("n").value = distances.indexOf(Math.min(...distances));
+    draw();
+  };
+  picture.addEventListener("pointerdown", event => {
+    if (event.button) return;
+    picture.setPointerCapture(event.pointerId);
+    follow(event);
+  });
+  picture.addEventListener("pointermove", event => {
+    if (picture.hasPointerCapture(event.pointerId)) follow(event);
+  });
   for (const input of root.querySelectorAll("input")) {
     input.disabled = false;
     input.addEventListener("input", draw);
   }
   one(".still").remove(); // not <noscript>: a notebook may drop the script of a page that runs others
+  root.classList.add("live");
   draw();
 }
