@@ -185,7 +185,7 @@ def _fast(now: Block, last: bool, bottom: Real) -> list[str]:
     marks.append(label(left + cell * len(now.keys) / 2, top + 10, "exp(*s* − *c*)", size=11, tone="ochre"))
     top += 26
     marks.append(box(205, top, 190, 18 * len(names) + 22, tone="teal"))
-    places = 250, 295, 334, 374
+    places = 243, 285, 326, 371
     for x, name in zip(places, ("old sums", "*c*", "*z*", "*o*"), strict=True):
         marks.append(label(x, top + 11, name, size=11))
     for r, (name, *numbers) in enumerate(zip(names, now.shrink, now.c, now.z, now.o, strict=True)):
@@ -216,6 +216,9 @@ def _quotients(now: Block) -> str:
 
 
 def _written(x: Real) -> str:
+    """Five digits; a small part of one as it is: 1/64."""
+    if 0 < x < 0.2 and abs(1 / x - round(1 / x)) < 1e-9 and round(1 / x) < 1000:
+        return f"1/{round(1 / x)}"
     return f"{float(x):.5g}".replace("-", "−")
 
 
