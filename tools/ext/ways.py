@@ -88,7 +88,7 @@ def link_back(app: Sphinx, doctree: nodes.document, document: str) -> None:
     }
     places: dict[str, dict[str, str]] = defaultdict(dict)  # key → page → where it is cited first
     for cited in app.env.get_domain("cite").citation_refs:  # type: ignore[attr-defined]
-        for key in cited.keys:
+        for key in (target.key for target in cited.targets):
             places[key].setdefault(cited.docname, cited.citation_ref_id)
     prefix = str(app.config.bibtex_cite_id).partition("{")[0]
     for citation in citations:
