@@ -86,6 +86,15 @@ def test_steps_by_pointer_and_by_keyboard(running: Browser) -> None:
         page.locator(".flash-steps").focus()
         page.keyboard.press("ArrowRight")
         assert now(page) == 2
+        page.evaluate(  # as the book's own script does, which enlarges a picture
+            """() => document.querySelectorAll(".step").forEach(step => {
+              step.insertAdjacentHTML("beforeend", "<button type=button>Enlarge</button>");
+            })"""
+        )
+        page.locator(".step:not([hidden]) button").focus()
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowRight")
+        assert now(page) == 2
         page.locator(".flash-steps").evaluate("steps => steps.blur()")
         page.keyboard.press("ArrowRight")
         assert now(page) == 2

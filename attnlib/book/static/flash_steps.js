@@ -8,6 +8,8 @@
   let now = 0;
   const show = step => {
     now = Math.max(0, Math.min(step, pictures.length - 1));
+    // A page may put a button of its own into a picture, which then goes out of sight with the focus.
+    if (pictures.some((picture, i) => i !== now && picture.contains(document.activeElement))) root.focus();
     pictures.forEach((picture, i) => { picture.hidden = i !== now; });
     said.textContent = `Block ${now + 1} of ${pictures.length}. ${sentences[now]}`;
     back.setAttribute("aria-disabled", now === 0); // not `disabled`: a button must not lose the focus
