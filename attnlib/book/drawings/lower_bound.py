@@ -136,13 +136,13 @@ def products(names: Sequence[str], counts: Matrix, rows: str, columns: str) -> P
     n = len(names)
     if not n or len(counts) != n or any(len(row) != n for row in counts):
         raise ValueError(f"products: counts: expected {n} rows of {n} numbers, got {[len(row) for row in counts]}")
-    size, left, top = 25, 112, 42
+    size, left, top = 22, 130, 42
     most = max(1, max(max(row) for row in counts))
     zeros = [(i, j) for i in range(n) for j in range(n) if not counts[i][j]]
     marks = [
         cells(left, top, size, [[0.4 * count / most for count in row] for row in counts]),
         label(left + n * size / 2, 10, columns, size=12, tone="muted"),
-        label(4, top + n * size / 2, rows, anchor="start", size=12, tone="muted"),
+        label(left - 40, top + n * size / 2, rows, anchor="end", size=12, tone="muted"),
     ]
     for i, name in enumerate(names):
         marks.append(label(left + (i + 0.5) * size, 30, name, size=11))

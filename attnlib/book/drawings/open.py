@@ -60,7 +60,7 @@ def regions(
         wide, high = edges[c1 + 1] - x, (r1 + 1 - r0) * tall
         marks.append(box(x + 1, y + 1, wide - 2, high - 2, tone=tone, filled=kind != "unknown", dashed=dashed))
         for i, words in enumerate(lines):
-            at = y + high / 2 + (i - (len(lines) - 1) / 2) * 15
+            at = y + high / 2 + (i - (len(lines) - 1) / 2) * 17
             marks.append(_raised(x + wide / 2, at, words, 11, bold=not i and kind != "unknown"))
         across = _span([name for name, _ in widths[c0 : c1 + 1]])
         said.append(f"Width {across}, logits {_span(logits[r0 : r1 + 1])}: {' '.join(lines)}".replace("*", ""))
