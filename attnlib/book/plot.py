@@ -164,7 +164,8 @@ def show(fig: Figure, title: str, description: str) -> Picture:
     body = body.replace("xlink:href", "href")
     body = re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLES.get(match[0], match[0]), body)
     width, height = (72 * inches for inches in fig.get_size_inches())  # matplotlib's SVG is in points
-    size = f'viewBox="0 0 {width:g} {height:g}" stroke-linejoin="round" class="plot"'
+    # Matplotlib leaves out the fill of what is black.
+    size = f'viewBox="0 0 {width:g} {height:g}" fill="{_VARIABLES["#000000"]}" stroke-linejoin="round" class="plot"'
     return Picture(title, description, described(body, size, title, description))
 
 

@@ -278,11 +278,12 @@ def forward(results: Results, mask: str) -> dict[str, dict[int, float]]:
 
 def own(results: Results) -> Table:
     """Compare our times with our own time without any mask, round by round: what skipping blocks saves."""
-    rows, full = [], f"{results.ours}, full"
+    rows = []
     for group in results.groups:
+        full = f"{group.ours}, full"
         for program in group.seconds:
             name, _, mask = program.rpartition(", ")
-            if name == results.ours and mask != "full" and full in group.seconds:
+            if name == group.ours and mask != "full" and full in group.seconds:
                 share = group.flops[program] / group.flops[full]
                 rows.append((f"{group.work}, {mask}", group.n, str(group.ratio(program, full)), share))
     return book_table(

@@ -53,7 +53,8 @@ def multihead_attention(
     Raises:
         ValueError: a size below 1 or not whole, heads that do not divide, an unknown dtype.
 
-    Source: Vaswani et al. (2017), section 3.2.2; the counts are derived in the chapter "The derivation".
+    Source: Vaswani et al. (2017), section 3.2.2; the counts are derived in the chapter "Derivation of
+        the cost of self-attention".
 
     Example:
         >>> multihead_attention(8192, 1024, 16).matmul_flops

@@ -53,7 +53,8 @@ def attention(
     Raises:
         ValueError: a size below 1 or not whole, heads that do not divide, an unknown dtype.
 
-    Source: Vaswani et al. (2017), equation 1; the counts are derived in the chapter "The derivation".
+    Source: Vaswani et al. (2017), equation 1; the counts are derived in the chapter "Derivation of
+        the cost of self-attention".
 
     Example:
         >>> attention(512, 64, h=12).matmul_flops  # 4 n² d with d = 768
