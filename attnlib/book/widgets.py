@@ -26,7 +26,7 @@ WIDTHS = (*(s for k in range(6, 14) for s in (2**k, 3 * 2 ** (k - 1))), 2**14)
 SIZE, LEFT, RIGHT, TOP, BOTTOM = (400, 250), 46, 300, 10, 212
 LOWEST, HIGHEST = 2e5, 3e17  # FLOPs: every curve at every position of the sliders lies between
 GAP = 15  # between the names at the curves' ends
-ROOM = 64  # the width that the name of a region takes
+ROOM, NAMED = 64, 30  # the width and the height that the name of a region takes
 
 CURVES = ("projections", "core", "total")
 UNITS = ("", "k", "M", "G", "T", "P", "E")
@@ -171,7 +171,7 @@ def _page(chart: GrowthChart) -> str:
         "box": [LEFT, RIGHT, TOP, BOTTOM],
         "span": [LENGTHS[0], LENGTHS[-1], LOWEST, HIGHEST],
         "gap": GAP,
-        "room": ROOM,
+        "room": [ROOM, NAMED],
         "units": UNITS,
         "curves": CURVES,
         "numbers": NUMBERS,
@@ -190,7 +190,7 @@ aria-labelledby="{root}-title" aria-describedby="{root}-desc">
 <rect class="region core" x="{meet:.1f}" y="{TOP}" width="{RIGHT - meet:.1f}" height="{BOTTOM - TOP}"/>
 {_axes()}
 {_region("projections", meet - 6, "end", meet - LEFT)}{_region("core", meet + 6, "start", RIGHT - meet)}
-<path class="now" d="M{_x(chart.n):.1f},{TOP}V{BOTTOM}"/>
+<path class="now" d="M{_x(chart.n):.1f},{TOP + NAMED}V{BOTTOM}"/>
 {"".join(curves)}
 <circle class="crossing" r="6" cx="{meet:.1f}" cy="{ring:.1f}"/>
 <text class="meets" x="{meet + 9:.1f}" y="{ring + 17:.1f}">{_italic("n = 2d")}</text>

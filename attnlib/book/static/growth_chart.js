@@ -44,7 +44,7 @@
       place(one(`circle.dot.${curve}`), {cx: x(n), cy: y(now[curve])});
       one(`.cost.${curve}`).textContent = words[curve];
     }
-    one(".now").setAttribute("d", `M${x(n).toFixed(1)},${top}V${bottom}`);
+    one(".now").setAttribute("d", `M${x(n).toFixed(1)},${top + set.room[1]}V${bottom}`);
     const meet = x(now.equal_n), ring = y(formula.core(now.equal_n, d));
     place(one(".crossing"), {cx: meet, cy: ring});
     place(one(".meets"), {x: meet + 9, y: ring + 17});
@@ -53,7 +53,7 @@
     for (const [curve, at, width] of [["projections", meet - 6, meet - left], ["core", meet + 6, right - meet]]) {
       const where = one(`.where.${curve}`);
       for (const line of where.children) place(line, {x: at});
-      where.toggleAttribute("data-narrow", width < set.room + 6);
+      where.toggleAttribute("data-narrow", width < set.room[0] + 6);
     }
     one("desc").textContent = fill(set.description, words);
     one(".numbers").textContent = fill(set.numbers, words);
