@@ -449,6 +449,23 @@ def test_what_is_linear_was_measured_to_be(name):
     assert abs(slope.fit.exponent - 1) < 0.1
 
 
+@pytest.mark.parametrize("suite", ["variants", "sparse"])
+def test_medians_are_those_of_the_groups(suite):
+    for found in results.load(suite):
+        rows = {row[:2]: row[2:] for row in results.medians(found).rows}
+        for g in found.groups:
+            ours, column = f"{g.ours}, {g.mask}", 0 if g.work == "forward" else 1
+            tiles = f"flash_attention, {g.mask}"
+            for program in g.seconds:
+                name, _, mask = program.rpartition(", ")
+                if mask == g.mask and name not in (g.ours, "flash_attention"):
+                    shown = rows[f"{g.problem}, {mask}", name]
+                    assert shown[column] == f"{g.ratio(program, ours).median:.3g}×"
+                    assert (shown[2 + column] is None) == (g.ours == "flash_attention")
+            if "topk" in g.problem:
+                assert rows[f"{g.problem}, {g.mask}", ""][2 + column] == f"{g.ratio(tiles, ours).median:.3g}×"
+
+
 @pytest.mark.parametrize("part", ["one hash", "indexer"])
 def test_the_quadratic_that_remains_was_measured_to_be(part):
     """A hash that is not factorised and an indexer, between 4,096 and 32,768 positions."""

@@ -263,6 +263,34 @@ def problems(results: Results) -> Table:
     )
 
 
+def medians(results: Results) -> Table:
+    """Show how many times longer than ours each peer took, and softmax attention in tiles: a row for each of them.
+
+    Medians alone, with the forward pass and both passes side by side: `problems` has the quartiles and our times. A
+    problem without a peer has its row, too.
+    """
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for group in results.groups:
+        ours = f"{group.ours}, {group.mask}"
+        names = [program.rpartition(", ") for program in group.seconds]
+        peers = [name for name, _, mask in names if mask == group.mask and name not in (group.ours, BESIDE)]
+        work = "forward" if group.work == "forward" else "both"
+        for peer in peers or [""]:
+            row = found.setdefault((f"{group.problem}, {group.mask}", peer), {})
+            if peer:
+                row[work] = f"{group.ratio(f'{peer}, {group.mask}', ours).median:.3g}×"
+            if group.ours != BESIDE and f"{BESIDE}, {group.mask}" in group.seconds:
+                row[f"{BESIDE}, {work}"] = f"{group.ratio(f'{BESIDE}, {group.mask}', ours).median:.3g}×"
+    cells = ("forward", "both", f"{BESIDE}, forward", f"{BESIDE}, both")
+    lengths = ", ".join(f"{n:,}" for n in sorted({group.n for group in results.groups}))
+    return book_table(
+        [(*names, *map(row.get, cells)) for names, row in found.items()],
+        ["ours", "peer", "forward", "both passes", "tiles, forward", "tiles, both passes"],
+        caption="How many times longer than ours a peer took, and attention in tiles (medians). "
+        f"n = {lengths}. {results.origin}",
+    )
+
+
 def forward(results: Results, mask: str) -> dict[str, dict[int, float]]:
     """Return the median of each peer's forward time over ours: peer → length → ratio."""
     found: dict[str, dict[int, float]] = {}
