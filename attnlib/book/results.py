@@ -270,17 +270,20 @@ def medians(results: Results) -> Table:
     problem without a peer has its row, too.
     """
     found: dict[tuple[str, str], dict[str, str]] = {}
+    measured: dict[str, dict[str, None]] = {}  # peers of a problem, in their order; one may have run one pass alone
     for group in results.groups:
-        ours = f"{group.ours}, {group.mask}"
-        names = [program.rpartition(", ") for program in group.seconds]
-        peers = [name for name, _, mask in names if mask == group.mask and name not in (group.ours, BESIDE)]
-        work = "forward" if group.work == "forward" else "both"
-        for peer in peers or [""]:
-            row = found.setdefault((f"{group.problem}, {group.mask}", peer), {})
-            if peer:
+        names = (program.rpartition(", ") for program in group.seconds)
+        theirs = (name for name, _, mask in names if mask == group.mask and name not in (group.ours, BESIDE))
+        measured.setdefault(f"{group.problem}, {group.mask}", {}).update(dict.fromkeys(theirs))
+    for group in results.groups:
+        problem, work = f"{group.problem}, {group.mask}", "forward" if group.work == "forward" else "both"
+        ours, tiles = f"{group.ours}, {group.mask}", f"{BESIDE}, {group.mask}"
+        for peer in measured[problem] or [""]:
+            row = found.setdefault((problem, peer), {})
+            if f"{peer}, {group.mask}" in group.seconds:
                 row[work] = f"{group.ratio(f'{peer}, {group.mask}', ours).median:.3g}×"
-            if group.ours != BESIDE and f"{BESIDE}, {group.mask}" in group.seconds:
-                row[f"{BESIDE}, {work}"] = f"{group.ratio(f'{BESIDE}, {group.mask}', ours).median:.3g}×"
+            if ours != tiles and tiles in group.seconds:
+                row[f"{BESIDE}, {work}"] = f"{group.ratio(tiles, ours).median:.3g}×"
     cells = ("forward", "both", f"{BESIDE}, forward", f"{BESIDE}, both")
     lengths = ", ".join(f"{n:,}" for n in sorted({group.n for group in results.groups}))
     return book_table(
