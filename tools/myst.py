@@ -378,11 +378,12 @@ def _include(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
 
 
 def heading(kind: str, block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
-    """`Theorem 1 (Doubling)`, with the number that the page prints."""
+    """`Theorem 1 – Doubling` or `Exercise 1 (Width)`, as the page has it, with the number that the page prints."""
     label = str(block.options.get("label", ""))
     numbered = label and "nonumber" not in block.options and kind != "proof"
     number = target(label, node, ctx).text if numbered else ""
-    title = f"({text(block.argument, node, ctx)})" if block.argument else ""
+    words = text(block.argument, node, ctx) if block.argument else ""
+    title = words and (f"({words})" if kind == "exercise" else f"– {words}")
     return " ".join(filter(None, [number or kind.capitalize(), title]))
 
 

@@ -87,7 +87,7 @@ def test_twin_opens_with_title_links_and_install(twin: nbformat.NotebookNode) ->
         "$d = 768$ the core needs 805,306,368 operations. Doubling $n$ quadruples it\n(a ratio of 4).",
         "One run took … s, and\n… of memory. … *(… stands for what the cell above prints on your machine.)*",
         "> **Takeaway**\n>\n> The core needs 805,306,368 operations",
-        "> **Theorem 1 (Doubling)**\n>\n> For every $d$",
+        "> **Theorem 1 – Doubling**\n>\n> For every $d$",
         "> $$c(2n) = 4 \\cdot 4 n^2 d = 4\\,c(n).$$",
         "> **Proof**\n>\n> Substitute $2n$",
         "*Fig. 1: The core of attention against length",
