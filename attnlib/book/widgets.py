@@ -42,7 +42,6 @@ DESCRIPTION = (
 _instances = itertools.count(1)
 
 
-@cache
 def formulas() -> dict[str, Any]:
     """Return what the growth chart computes, as SymPy expressions in n and d.
 
@@ -55,6 +54,11 @@ def formulas() -> dict[str, Any]:
         >>> f["projections"], f["core"], f["equal_n"]
         (8*d**2*n, 4*d*n**2, 2*d)
     """
+    return dict(_formulas())
+
+
+@cache
+def _formulas() -> dict[str, Any]:
     import sympy
 
     n, d, h = sympy.symbols("n d h", positive=True)
@@ -74,7 +78,6 @@ def formulas() -> dict[str, Any]:
     return {name: sympy.factor(sympy.simplify(expression)) for name, expression in found.items()}
 
 
-@cache
 def terms() -> dict[str, str]:
     """Return projections and core as the book writes them.
 
