@@ -165,7 +165,7 @@ def body(chapter: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.Note
                         here.fail(node, f"{{{gate.name}}} without its partner")
                     solution = not solution
                 elif not solution:
-                    if node.type == "heading" and blocks:  # a cell for each section folds and links well
+                    if node.type == "heading" and any(blocks):  # a cell for each section folds and links well
                         yield _markdown(myst.join(blocks))
                         blocks = []
                     blocks.append(gated_exercise(gate, node, here) or myst.render_block(node, here))

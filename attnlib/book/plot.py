@@ -46,7 +46,10 @@ GUIDE = "#595959"
 INK = "#1f2a30"
 """The colour of letters."""
 
-EDGE, GRID, GROUND = "#333333", "#d9d9d9", "#ffffff"
+EDGE, GRID = "#333333", "#d9d9d9"
+
+GROUND = "#ffffff"
+"""The colour of the paper."""
 
 RC: Any = {
     "svg.fonttype": "none",  # text stays text

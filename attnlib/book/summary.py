@@ -10,7 +10,8 @@ from typing import Any
 from attnlib import _check, registry
 from attnlib.book import results
 
-LENGTHS = tuple(2**e for e in range(5, 18))  # among which the first is looked for from which a mechanism is cheaper
+LENGTHS = tuple(2**e for e in range(5, 18))
+"""Where it is looked for from which length on a mechanism is cheaper."""
 
 
 @dataclass(frozen=True)

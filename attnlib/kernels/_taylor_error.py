@@ -23,7 +23,7 @@ def negative_below(order: int) -> float:
     Raises:
         ValueError: an order that is not a whole number from 0 to 170.
 
-    Source: Szegő (1924) for the limit; the chapter "Taylor attention" for the sign.
+    Source: Szegő (1924) for the limit; the chapter "Accuracy of Taylor attention" for the sign.
 
     Example:
         >>> negative_below(1), round(negative_below(3), 5), negative_below(2)
@@ -74,8 +74,8 @@ def error_bound(order: int, logit_bound: float | int) -> ErrorBound:
     Raises:
         ValueError: an order that is not a whole number from 0 to 170, a bound that is negative, infinite or NaN.
 
-    Source: proved in the chapter "Taylor attention": total variation by Hilbert's projective distance, for which
-        Cohen and Fausti (2023) have a sharp bound.
+    Source: proved in the chapter "Accuracy of Taylor attention": total variation by Hilbert's projective distance,
+        for which Cohen and Fausti (2023) have a sharp bound.
 
     Example:
         >>> bound = error_bound(4, 1.0)
@@ -118,7 +118,7 @@ def minimal_order(logit_bound: float | int, error: float | int, *, even: bool = 
     Raises:
         ValueError: a bound that is negative, infinite or NaN, an error that is not positive and finite.
 
-    Source: ours, proved in the chapter "Taylor attention" (Taylor's theorem with the integral remainder).
+    Source: ours, proved in the chapter "Accuracy of Taylor attention" (Taylor's theorem with the integral remainder).
 
     Example:
         >>> minimal_order(1.0, 0.01), minimal_order(1.0, 0.01, even=False), minimal_order(8.0, 0.01)

@@ -61,7 +61,7 @@ def shown(html: str) -> str:
     """The text of a page, formulas as one sign each."""
     article = BeautifulSoup(html, "html.parser").find("article")
     assert article is not None
-    for node in article.select(".headerlink, nav, script, style, .cell"):
+    for node in article.select(".headerlink, nav, script, style, .cell, div.math"):
         node.decompose()
     for node in article.select("span.math"):
         node.replace_with(FORMULA)
