@@ -66,6 +66,10 @@ def tables(*, rate, cores, cache, memory, call, fits=2**24):
         "accuracy": [(predicted, measured)],
         "predicted_alt": [(predicted, measured)],
         "worst": [(predicted[:8], measured[:8])],
+        "direction": [(predicted[:8], measured[:8])],
+        "against": [(sizes / rate, predicted, measured)],
+        "moment": [(max(sizes / measured), rate * cores)],
+        "products": [(rate * cores, 1e7 / (call + 1e7 / rate))],
         "growth": [(3.2 - 0.4 * cores, 2.6)],
         "growth_alt": [(3.2 - 0.4 * cores, 1.0, 20 / cores)],
         "overhead": [(steps[0], call)],
@@ -74,22 +78,26 @@ def tables(*, rate, cores, cache, memory, call, fits=2**24):
         "ridge": [(rate * cores / memory, (153, 295, 240))],
         "waits": [("matmul", ["bandwidth", "bandwidth", "overhead"], steps[2] / seconds(8e6, 1e4))],
         "shared_heads": [([s for _, s in shared], [r for r, _ in shared])],
+        "batched": [((shared[2][1] - 4 * call) / shared[0][1], 0.83)],
+        "single_key": [(8, rate * cores / memory)],
         "best_chunk": [(chunks, looped, math.sqrt(call * rate / 256))],
         "chunk_alt": [(chunks, looped)],
         "crossings": [(taylor,)],
-        "crossing_alt": [(taylor, [-0.9, 0.1 - cores])],
+        "crossing_alt": [(taylor, [-0.9, 0.1 - cores], [[1.5, 2.0 / cores, 0.9], [1.2, 1.0, 0.8]])],
         "memory_alt": [([1024, 65_536], plans)],
         "skipping": [tuple(skip)],
-        "written_out": [(2.8 / cores, 6.8 / cores)],
+        "written_out": [(2.8 / cores, 6.8 / cores, 1.2)],
         "peers": [(peers, 4096), ({k: v[:1] for k, v in peers.items()}, 16_384)],
         "peers_alt": [(peers,)],
         "reported": [({"torch": 1.16, "jax.nn": 4.7}, 4096, "another machine", "2026-11-28")],
         "crossings_alt": [(ratios, lengths)],
         "equal_work": [(ratios["vanilla"][1], ratios["GRU"][1], ratios["LSTM"][2])],
         "ahead": [(ratios["vanilla"][1], ratios["GRU"][1], ratios["LSTM"][2])],
+        "lstm": [(0.6 * cores, 1024)],
         "control": [(min(0.07 * cores, 1), 0.061)],
         "report": [(cores * 2**20, 3 * 2**31, 2**31)],
         "call_alt": [(tokens, {"attention": calls, "flash_attention": calls[:3]})],
+        "faster_at": [(tokens, [x / cores for x in calls[:3]], calls)],
         "last_step": [(calls[-1] / calls[-2], (tokens[-1] / tokens[-2]) ** 2)],
     }
 
@@ -107,6 +115,15 @@ EDGES = {
     "accuracy": [([1e-4, 1.0], [2e-4, 1.0]), ([1e-4, 1.0], [1e-4, 3.0]), ([1e-4, 1.0], [1e-4, 1.0]), ([1.0], [1.5])],
     "predicted_alt": [([1, 1, 1], [2, 3, 4]), ([1, 1, 1], [0.5, 0.4, 0.2]), ([1, 1], [0.9, 1.1])],
     "worst": [([1.0, 1e-4], [2.0, 5e-5])],
+    "direction": [([1, 1, 1], [2, 3, 4]), ([1, 1, 1], [0.5, 0.4, 0.2]), ([1, 1], [0.5, 2])],
+    "against": [
+        ([1, 1, 1], [1.75, 1.75, 1.75], [1.1, 1.1, 3.0]),
+        ([1, 3, 5], [1, 1, 1], [1, 1, 1]),
+        ([1, 1, 1], [1, 3, 5], [1, 1, 1]),
+        ([1, 2], [1, 2], [1, 3]),
+    ],
+    "moment": [(475e9, 241e9), (200e9, 241e9), (245e9, 241e9)],
+    "products": [(234e9, 227e9), (234e9, 60e9), (100e9, 120e9)],
     "growth": [(2.0, 2.6), (3.0, 2.6), (2.6, 2.6)],
     "overhead": [(5e-5, 5e-5)],
     "decode": [([0.9, 0.95],), ([0.9, 1.2],), ([1.03, 1.52],)],
@@ -114,6 +131,9 @@ EDGES = {
     "ridge": [(0.3, (153, 295)), (200.0, (153, 295))],
     "waits": [("matmul", ["bandwidth"], 40.0), ("bandwidth", ["matmul"], 0.8)],
     "shared_heads": [([3, 3, 3], [3, 1, 0.5]), ([3, 1, 0.6], [3, 1, 0.5])],
+    "batched": [(0.61, 0.83), (0.83, 0.83), (0.95, 0.83)],
+    "single_key": [(8, 4.0), (8, 31.0)],
+    "lstm": [(0.85, 1024), (1.0, 1024), (1.3, 512)],
     "best_chunk": [
         ([8, 64, 512], [3.0, 1.0, 2.0], 70.0),
         ([8, 64, 512], [3.0, 1.0, 2.0], 300.0),
@@ -125,14 +145,18 @@ EDGES = {
         ([("(2, 2)", math.inf, 90, (64, 512))],),
         ([("(1, 1)", 53, 121, (64, 512)), ("(2, 2)", math.inf, 90, (64, 512))],),
     ],
-    "crossing_alt": [([("(1, 1)", 100, 90, (64, 512))], [-0.5]), ([("(1, 1)", math.inf, 90, (64, 512))], [0.1])],
+    "crossing_alt": [
+        ([("(1, 1)", 100, 90, (64, 512))], [-0.5], [[1.2, 0.4]]),
+        ([("(1, 1)", math.inf, 90, (64, 512))], [0.1], [[0.9, 1.0]]),
+        ([("(1, 1)", 100, 90, (64, 512))], [-0.5], [[1.2, 1.3, 0.4]]),
+    ],
     "skipping": [
         ((0.6, 0.5, 0.7), (0.2, 0.1, 0.3)),
         ((1.1, 0.9, 1.3), (0.2, 0.1, 0.3)),
         ((1.1, 0.9, 1.3), (1.0, 0.9, 1.1)),
         ((0.8, 0.7, 0.9), (1.0, 0.9, 1.1)),
     ],
-    "written_out": [(2.8, 2.9), (2.8, 1.4)],
+    "written_out": [(2.8, 5.1, 1.1), (2.8, 2.9, 0.6)],
     "peers_alt": [({"torch": [0.9, 2.0], "jax.nn": [3.0]},), ({"torch": [1.16, 2.0]},)],
     "crossings_alt": [
         ({"a": [2, 3, 4], "b": [0.1, 0.2, 0.3], "c": [0.5, 1.5, 2], "d": [2, 1.5, 0.9]}, (64, 128, 256))
@@ -141,6 +165,11 @@ EDGES = {
     "ahead": [(0.4, 0.5, 0.6)],
     "control": [(0.05, 0.06), (0.15, 0.06)],
     "report": [(1e6, 8e8, 2e9), (1e9, 1e9, 1e9), (1e6, 2e9, 1e9), (4e9, 1e9, 1e9)],
+    "faster_at": [
+        ((65, 257, 1025), (1.0, 2.0, 9.0), (2.0, 2.0, 8.0)),
+        ((65, 257), (2.0, 3.0), (1.0, 2.0)),
+        ((65, 257, 1025), (1.0, 3.0), (2.0, 2.0, 4.0)),
+    ],
     "last_step": [(2.3, 4.34), (9.0, 4.34), (4.3, 4.34)],
 }
 
@@ -155,6 +184,16 @@ def miss(p, m):
 def medians(p, m):
     short = np.asarray(m) < 1e-3
     return tuple(np.median(miss(p, m)[some]) if some.any() else math.nan for some in (short, ~short))
+
+
+def gains(a, b, m):
+    """By which factor a is the better prediction than b, on each measure."""
+    (first, second), inside = (miss(a, m), miss(b, m)), [np.mean(miss(p, m) <= 2) for p in (a, b)]
+    return {
+        "median miss": np.median(second) / np.median(first),
+        "worst miss": max(second) / max(first),
+        "share within": (inside[0] + 1e-9) / (inside[1] + 1e-9),
+    }
 
 
 def close(printed, value):
@@ -204,6 +243,31 @@ CLAIMS = {
         ),
         r"(\d+) took less than a millisecond": lambda x, p, m: int(x[1]) == sum(t < 0.001 for t in m),
     },
+    "direction": {
+        "The worst misses took longer": lambda _, p, m: np.mean(np.greater(m, p)) > 0.7,
+        "The worst misses took less time": lambda _, p, m: np.mean(np.less(m, p)) > 0.7,
+        "lie on both sides": lambda _, p, m: any(np.greater(m, p)) and any(np.less(m, p)),
+    },
+    "against": {
+        r"the single rate is the better one by ([\w ]+(?:, [\w ]+)?)": lambda x, a, b, m: all(
+            (gains(a, b, m)[measure] > 1) for measure in gains(a, b, m) if measure in x[1].split(", the ")[0]
+        ),
+        r"the roofline is the better one by ([\w ,]+)": lambda x, a, b, m: all(
+            (gains(a, b, m)[measure] < 1) for measure in gains(a, b, m) if measure in x[1].split(", the two")[0]
+        ),
+        r"the two are alike by ([\w ,]+)": lambda x, a, b, m: all(
+            0.95 < gains(a, b, m)[measure] < 1.06 for measure in gains(a, b, m) if measure in x[1]
+        ),
+    },
+    "moment": {
+        r"ran at # times the rate.*a slower moment": lambda x, fast, best: fast > best and close(x[1], fast / best),
+        "No program ran noticeably faster": lambda _, fast, best: fast <= 1.05 * best,
+    },
+    "products": {
+        r"is (\d+)% of the rate": lambda x, large, small: close(x[1], 100 * small / large),
+        "stays on fewer of them": lambda _, large, small: small < large,
+        "loses nothing": lambda _, large, small: small > 0.95 * large,
+    },
     "growth": {
         "more slowly than the count": lambda _, measured, counted: measured < counted - 0.09,
         "faster than the count": lambda _, measured, counted: measured > counted + 0.09,
@@ -250,6 +314,16 @@ CLAIMS = {
         ),
         "the rest is how": lambda _, steps, reads: steps[2] > 1.4 * reads[2],
     },
+    "batched": {
+        "falls further than the bytes": lambda _, time, size: time < 0.96 * size,
+        "falls less than the bytes": lambda _, time, size: time > 1.04 * size,
+        "falls as the bytes do": lambda _, time, size: 0.95 <= time / size <= 1.06,
+    },
+    "single_key": {
+        r"the ridge point of this machine, #": lambda x, intensity, ridge: close(x[1], ridge),
+        r"is below .* waits for reading": lambda _, intensity, ridge: intensity < ridge,
+        r"not below .* waits for arithmetic": lambda _, intensity, ridge: intensity >= ridge,
+    },
     "best_chunk": {
         r"# was the fastest": lambda x, chunks, s, p: int(x[1]) == chunks[int(np.argmin(s))],
         "the two ends predict #": lambda x, chunks, s, p: close(x[1], p),
@@ -282,8 +356,12 @@ CLAIMS = {
         ),
     },
     "crossing_alt": {
-        "All lines fall": lambda _, cases, slopes: max(slopes) < 0,
-        "Not all lines fall": lambda _, cases, slopes: max(slopes) >= 0,
+        "All fitted lines fall": lambda _, cases, slopes, ratios: max(slopes) < 0,
+        "Not all fitted lines fall": lambda _, cases, slopes, ratios: max(slopes) >= 0,
+        r"the points rise in places for ([^.]*)\.": lambda x, cases, slopes, ratios: (
+            x[1] == words.listed([c[0] for c, r in zip(cases, ratios, strict=True) if max(np.diff(r)) > 0] or [""])
+        ),
+        "the points fall at every step": lambda _, cases, slopes, ratios: all(max(np.diff(r)) <= 0 for r in ratios),
     },
     "memory_alt": {
         r"(\w+): slope # at the end": lambda x, n, plans: close(
@@ -297,8 +375,10 @@ CLAIMS = {
         "skipping saved no time": lambda _, causal, window: causal[2] >= 1 and window[2] >= 1,
     },
     "written_out": {
-        r"took # times as long as flash, its causal version #": lambda x, a, b: close(x[1], a) and close(x[2], b),
-        "a mask saves it nothing": lambda _, full, causal: causal > 0.95 * full,
+        r"took # times as long as flash; with a causal mask, # times as long as causal flash": lambda x, a, b, _: (
+            close(x[1], a) and close(x[2], b)
+        ),
+        "a mask saves it nothing": lambda _, full, causal, masked: masked > 0.95,
     },
     "peers": {
         "torch took #(?: to #)? times": lambda x, ratios, n: range_of(x, ratios["torch"]),
@@ -329,6 +409,13 @@ CLAIMS = {
         "Below one, attention": lambda _, *x: min(x) <= 1 <= max(x),
     },
     "ahead": {r"in (\d) of 3 cases": lambda x, *ratios: int(x[1]) == sum(r < 1 for r in ratios)},
+    "lstm": {
+        r"took # times the GRU's time": lambda x, ratio, n: close(x[1], ratio),
+        r"At # positions": lambda x, ratio, n: close(x[1], n),
+        "ends earlier": lambda _, ratio, n: ratio < 0.96,
+        "ends later": lambda _, ratio, n: ratio > 1.04,
+        "same length": lambda _, ratio, n: 0.95 <= ratio <= 1.06,
+    },
     "control": {
         "which is above": lambda _, best, chance: best > chance,
         "which is not above": lambda _, best, chance: best <= chance,
@@ -346,6 +433,17 @@ CLAIMS = {
         ),
         r"# for flash_attention": lambda x, n, s: close(
             x[1], math.log(s["flash_attention"][-1] / s["flash_attention"][-2]) / math.log(n[2] / n[1])
+        ),
+    },
+    "faster_at": {
+        r"(?<!_)attention was the faster one at ([^.]*?) tokens": lambda x, n, a, b: (
+            x[1] == words.listed([f"{t:,}" for t, p, q in zip(n, a, b, strict=False) if p < 0.95 * q] or [""])
+        ),
+        r"flash_attention was the faster one at ([^.]*?) tokens": lambda x, n, a, b: (
+            x[1] == words.listed([f"{t:,}" for t, p, q in zip(n, a, b, strict=False) if q < 0.95 * p] or [""])
+        ),
+        r"they were alike at ([^.]*)\.": lambda x, n, a, b: (
+            x[1] == words.listed([f"{t:,}" for t, p, q in zip(n, a, b, strict=False) if 0.95 < p / q < 1.05] or [""])
         ),
     },
     "last_step": {

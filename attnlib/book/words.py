@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from attnlib._numbers import binary
+
 SAME = 1.05
 """The largest ratio of two measured numbers that a sentence calls alike."""
 
@@ -87,6 +89,47 @@ def one_rate(slowest: Real, fastest: Real) -> str:
     return said + "On this machine a single rate would predict all of them within a factor of two."
 
 
+def products(large: Real, small: Real) -> str:
+    """Say whether small products, one after another, reach the rate of a large one."""
+    share = f"{small / large:.0%} of the rate of the large one"
+    if large > SAME * small:
+        return (
+            f"This is {share}: on a CPU one JAX device spreads a large product over the cores, and such a small one "
+            "stays on fewer of them, or is over before it reaches its speed."
+        )
+    return f"This is {share}: at this size a product loses nothing by being small here."
+
+
+def moment(fastest: Real, best: Real) -> str:
+    """Compare the fastest program with the fastest product measured before, both in FLOP/s."""
+    if fastest > SAME * best:
+        return (
+            f"The fastest program ran at {fastest / best:.2g} times the rate of the fastest product that "
+            "`measure_device` saw: programs ran faster than the rates, which were measured in a slower moment of "
+            "this machine."
+        )
+    return "No program ran noticeably faster than the fastest product that `measure_device` saw."
+
+
+def against(simple: Numbers, model: Numbers, measured: Numbers) -> str:
+    """Say on which measures which of two predictions of seconds is the better one."""
+    both = [misses(guess, measured) for guess in (simple, model)]
+    inside = [float(np.mean(miss <= HALVES)) for miss in both]
+    pairs = [
+        ("the median miss", longer(float(np.median(both[0]) / np.median(both[1]))), "median"),
+        ("the worst miss", longer(float(both[0].max() / both[1].max())), "worst"),
+        ("the share within a factor of two", (inside[0] < inside[1] - 0.005) - (inside[0] > inside[1] + 0.005), "in"),
+    ]
+    won = {sign: [name for name, which, _ in pairs if which == sign] for sign in (-1, 0, 1)}
+    said = [
+        f"{name} is the better one by {listed(won[sign])}"
+        for name, sign in (("the single rate", -1), ("the roofline", 1))
+        if won[sign]
+    ]
+    said += [f"the two are alike by {listed(won[0])}"] if won[0] else []
+    return f"Here {', '.join(said)}."
+
+
 def misses(predicted: Numbers, measured: Numbers) -> np.ndarray:
     """Return by which factor, at least one, each prediction misses."""
     return np.asarray(np.exp(np.abs(np.log(np.asarray(predicted) / np.asarray(measured)))))
@@ -125,6 +168,24 @@ def predicted_alt(predicted: Numbers, measured: Numbers) -> str:
         f"Measured against predicted seconds of four kinds of program, over {decades:.1f} powers of ten. "
         f"{inside:.0%} of "
         f"the points lie within the band of a factor of two around the diagonal, {where}."
+    )
+
+
+def direction(predicted: Numbers, measured: Numbers) -> str:
+    """Say what kind of cause the worst predictions have: at least three in four on one side, or both kinds."""
+    later = float(np.mean(np.asarray(measured) > np.asarray(predicted)))
+    if later >= 0.75:
+        return (
+            "The worst misses took longer than predicted, as they do where a program does work that nobody counted."
+        )
+    if later <= 0.25:
+        return (
+            "The worst misses took less time than predicted, and work that nobody counted cannot be the reason: "
+            "rates measured in a slower moment can, or bytes that were counted and stayed in a cache."
+        )
+    return (
+        "The worst misses lie on both sides: work that nobody counted makes a program slower than predicted, rates "
+        "measured in a slower moment make it faster."
     )
 
 
@@ -246,6 +307,26 @@ def shared_heads(steps: Numbers, readings: Numbers) -> str:
     )
 
 
+def batched(time: Real, size: Real) -> str:
+    """Compare what a batch leaves of the time of a step, for each sequence, with what it leaves of the bytes."""
+    if time < size / SAME:
+        return (
+            "The time falls further than the bytes. By the law of this page it cannot: the step of a single sequence "
+            "did not read at the full rate."
+        )
+    if time > size * SAME:
+        return "The time falls less than the bytes, as it does where a step does more than read."
+    return "The time falls as the bytes do."
+
+
+def single_key(intensity: Real, ridge: Real) -> str:
+    """Say what a core of so many FLOPs a byte waits for, at this ridge point."""
+    said = f"the ridge point of this machine, {ridge:.1f}: by the roofline even that waits for"
+    if intensity < ridge:
+        return f"That is below {said} reading."
+    return f"That is not below {said.replace('even that', 'it')} arithmetic."
+
+
 # Linear attention ------------------------------------------------------------------------------
 
 
@@ -304,16 +385,18 @@ def length(n: Real) -> str:
     return f"{n:,.0f}" if math.isfinite(n) else "no length"
 
 
-def crossing_alt(cases: Sequence[Crossing], slopes: Numbers) -> str:
-    """Describe the ratios of Taylor attention to exact attention; `slopes` of the lines in their order."""
+def crossing_alt(cases: Sequence[Crossing], slopes: Numbers, ratios: Sequence[Numbers]) -> str:
+    """Describe the ratios of Taylor attention to exact attention; `slopes` of the fitted lines in their order."""
     each = listed(
         [
             f"{name} with slope {slope:.1f}, one at {length(clock)} (roofline: {length(model)})"
             for (name, clock, model, _), slope in zip(cases, slopes, strict=True)
         ]
     )
-    how = "All lines fall with the length" if max(slopes) < 0 else "Not all lines fall with the length"
-    return f"{how}: {each}. Dotted lines are the roofline's."
+    how = "All fitted lines fall" if max(slopes) < 0 else "Not all fitted lines fall"
+    rising = [case[0] for case, points in zip(cases, ratios, strict=True) if any(np.diff(points) > 0)]
+    points = f"the points rise in places for {listed(rising)}" if rising else "the points fall at every step"
+    return f"{how} with the length: {each}. From one length to the next {points}. Dotted lines are the roofline's."
 
 
 # FlashAttention --------------------------------------------------------------------------------
@@ -343,18 +426,25 @@ def skipping(causal: Numbers, window: Numbers) -> str:
     return f"{said}: skipping saved time for {saved[0]} only." if saved else f"{said}: skipping saved no time here."
 
 
-def written_out(full: Real, causal: Real) -> str:
-    """Compare the formula as written with flash, without and with a causal mask."""
-    said = f"The formula as written took {full:.2f} times as long as flash, its causal version {causal:.2f} times"
-    if longer(causal / full) >= 0:
+def written_out(full: Real, causal: Real, masked: Real) -> str:
+    """Compare the formula as written with flash of the same mask, and its causal version with that without a mask."""
+    said = (
+        f"Without a mask, the formula as written took {full:.2f} times as long as flash; with a causal mask, "
+        f"{causal:.2f} times as long as causal flash"
+    )
+    if longer(masked) >= 0:
         return said + ": it computes everything and masks, so a mask saves it nothing."
     return said + "."
 
 
-def peers(ratios: Mapping[str, Numbers], n: int) -> str:
-    """Say how much longer other programs took than ours: one ratio a machine, shown as their range."""
+def peers(ratios: Mapping[str, Numbers], n: int, of: str = "") -> str:
+    """Say how much longer other programs took than ours: one ratio a machine, shown as their range; `of` names one."""
     machines = len(next(iter(ratios.values())))
-    where = "on the machine of the file" if machines == 1 else f"over the {machines} machines of the files"
+    where = (
+        (f"on {of}" if of else "on the machine of the file")
+        if machines == 1
+        else (f"over the {machines} machines of the files")
+    )
     each = listed([f"{name} took {span(values)} times as long" for name, values in ratios.items()])
     return f"At {n:,} positions, forward and without a mask, {each} as flash_attention, {where}."
 
@@ -426,6 +516,19 @@ def ahead(core: Real, gru: Real, lstm: Real) -> str:
     return f"In time, attention was ahead at equal FLOPs in {sum(x < 1 for x in (core, gru, lstm))} of 3 cases here."
 
 
+def lstm(ratio: Real, n: int) -> str:
+    """Say against which of two layers the lead of attention ends earlier: the time of an LSTM over that of a GRU."""
+    said = (
+        f"An LSTM takes a third more FLOPs than a GRU. At {n:,} positions it took {ratio:.2f} times the GRU's "
+        "time here"
+    )
+    if ratio < 1 / SAME:
+        return f"{said}, so attention's lead ends earlier against it: FLOPs alone do not set the time of a step."
+    if ratio > SAME:
+        return f"{said}, so attention's lead ends later against it."
+    return f"{said}, so attention's lead ends at about the same length against both."
+
+
 # Induction heads -------------------------------------------------------------------------------
 
 
@@ -444,8 +547,7 @@ def control(best: Real, chance: Real) -> str:
 def report(reported: Real, measured: Real, copy: Real) -> str:
     """Say whether the compiler's report of memory has the scores in it."""
     said = (
-        f"At n = 8192 XLA reported {reported / 2**30:.2f} GiB, and the process grew by {measured / 2**30:.2f} "
-        "GiB, which is "
+        f"At n = 8192 XLA reported {binary(reported)}, and the process grew by {binary(measured)}, which is "
         f"{measured / copy:.1f} copies of the attention weights. "
     )
     if measured < 0.9 * copy:
@@ -472,6 +574,20 @@ def call_alt(tokens: Sequence[int], seconds: Mapping[str, Numbers]) -> str:
         f"Time against tokens, both axes logarithmic, beside a dotted line of slope two. The slope of the "
         f"last step is {each}."
     )
+
+
+def faster_at(tokens: Sequence[int], written: Numbers, tiled: Numbers) -> str:
+    """Say at which lengths which program made the call faster; `tokens` may go on where `written` has ended."""
+    which: dict[int, list[str]] = {-1: [], 0: [], 1: []}
+    for n, first, second in zip(tokens, written, tiled, strict=False):
+        which[longer(first / second)].append(f"{n:,}")
+    said = [
+        f"{name} was the faster one at {listed(which[sign])} tokens"
+        for name, sign in (("attention", -1), ("flash_attention", 1))
+        if which[sign]
+    ]
+    said += [f"they were alike at {listed(which[0])}"] if which[0] else []
+    return f"Where both programs ran, {'; '.join(said)}."
 
 
 def last_step(time: Real, flops: Real) -> str:

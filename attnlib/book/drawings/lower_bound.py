@@ -74,10 +74,14 @@ def reduction(
                 marks.append(box(x + 24, at - 1.5, size * d + 4, size + 3, tone="ochre", filled=False))
     y = top + n * pitch + 8
     marks.append(label(200, y, "a filled square: this half leaves the clause open", size=11, tone="muted"))
-    marks.append(arrow((110, y + 9), (180, y + 26), tone="muted"))
-    marks.append(arrow((314, y + 9), (244, y + 26), tone="muted"))
-    y += 30
     start, step, key = 114, 31, 28
+    end = start + (n - 1) * step + key
+    marks.append(arrow((110, y + 9), (start + 20, y + 28), tone="muted"))
+    marks.append(arrow((314, y + 9), (min(314, end), y + 28), tone="muted"))
+    marks.append(label(224, y + 19, "each token: a row of both", size=11, tone="muted"))
+    bracket = [(start, y + 35), (start, y + 29), (end, y + 29), (end, y + 35)]
+    marks.append(line(bracket, tone="muted", width=1))
+    y += 38
     marks.append(label(4, y + 12, "tokens", anchor="start", size=12, bold=True))
     marks.append(box(62, y, 48, 24, tone="violet"))
     marks.append(label(86, y + 12, "dummy", size=11))
