@@ -13,6 +13,7 @@ from attnlib import cost
 from attnlib.book import draw
 from attnlib.book.drawings import (
     derivation,
+    errata,
     flash,
     generation,
     hashing,
@@ -309,7 +310,7 @@ def test_a_lookup_follows_the_weights():
     assert "Who comes after A?" in words
     assert "the next token is B" in picture.description
     assert "has 90% of a position's weight or more, that of layer 2 has 80%" in picture.description
-    thin = [p for p in parsed(picture).iter(f"{SVG}path") if p.attrib.get("stroke-opacity") == "0.35"]
+    thin = [p for p in parsed(picture).iter(f"{SVG}path") if p.attrib.get("stroke-opacity") == "0.7"]
     assert len(thin) == 2 + 2  # weights of at least two hundredths that are no arrow
 
 
@@ -520,7 +521,8 @@ def test_a_token_has_one_line_and_an_arc_to_each_other():
     assert sum("A" not in path for path in paths) == 3 + 6
     assert len(list(root.iter(f"{SVG}circle"))) == 2 * (3 + 6)  # a dot and its ring
     words = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
-    assert words[2:] == ["n = 3", "3 lines", "9 pairs", "n = 6", "6 lines", "36 pairs"]
+    assert words[1:3] == ["an arc for two pairs,", "a ring for one: the core"]
+    assert words[3:] == ["n = 3", "3 lines", "9 pairs", "n = 6", "6 lines", "36 pairs"]
     assert max(float(c.attrib["cx"]) for c in root.iter(f"{SVG}circle")) < draw.WIDTH
     for sizes in ((), (1, 4), (9, 20)):
         with pytest.raises(ValueError, match="lines_and_arcs: sizes: expected rows of 2 tokens or more, 28 in all"):
@@ -634,3 +636,34 @@ def test_what_follows_a_caret_is_raised():
     texts = {"".join(text.itertext()): text.attrib for text in parsed(drawn).iter(f"{SVG}text")}
     assert float(texts["n"]["y"]) < float(texts["2"]["y"])
     assert texts["2"]["text-anchor"] == "end"
+
+
+def test_the_layouts_of_the_appendix_show_what_a_row_sees():
+    drawn = errata.layouts(4, 2, 3)
+    words = ["".join(text.itertext()) for text in parsed(drawn).iter(f"{SVG}text")]
+    assert words[1:10] == ["0", "b₁", "b₂", "b₃", "b₄", "a₁", "a₂", "a₃", "a₄"]
+    assert "this row sees 8 tokens" in words
+    assert "this row sees 9 tokens" in words  # 4 g + 1
+    blocks = words[words.index("sliding window, groups of g = 2") + 1 :][:20]
+    assert blocks[:10] == ["a₁", "a₂", "0", "b₁", "b₂", "a₁", "a₂", "0", "b₃", "b₄"]
+    # Every pair meets within a block.
+    met = {(a, b) for i in range(0, 20, 5) for a in blocks[i : i + 2] for b in blocks[i + 3 : i + 5]}
+    assert met == {(f"a{i}", f"b{j}") for i in "₁₂₃₄" for j in "₁₂₃₄"}
+    assert "a row a3 sees 4 tokens to either side, among them b1, b2, b3, b4." in drawn.description
+    rectangles = list(parsed(drawn).iter(f"{SVG}rect"))
+    assert max(float(r.attrib["x"]) + float(r.attrib["width"]) for r in rectangles) <= draw.WIDTH
+    for arguments, message in (
+        ((1, 1, 1), "n: expected 2 to 9 vectors, got 1"),
+        ((4, 3, 1), "g: expected a divisor of n = 4, got 3"),
+        ((4, 2, 5), "row: expected 1 to n = 4, got 5"),
+        ((6, 2, 1), "g: expected at most 22 tokens, got 45"),
+    ):
+        with pytest.raises(ValueError, match=f"layouts: {message}"):
+            errata.layouts(*arguments)
+
+
+def test_a_raised_part_of_a_line_ends_at_the_next_caret():
+    drawn = open_.regions([("all", 300)], ["all"], [((0, 0), (0, 0), "fast", ["(*n*^2^)"])], [])
+    texts = {"".join(text.itertext()): text.attrib for text in parsed(drawn).iter(f"{SVG}text")}
+    assert float(texts["2"]["y"]) < float(texts["(n"]["y"]) == float(texts[")"]["y"])
+    assert float(texts["(n"]["x"]) < float(texts["2"]["x"]) < float(texts[")"]["x"])
