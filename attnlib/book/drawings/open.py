@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 from attnlib.book.draw import Picture, Real, box, label, picture
 
-KINDS = {"fast": ("right", False), "hard": ("wrong", False), "suspended": ("wrong", True), "unknown": ("muted", True)}
+KINDS = {
+    "fast": ("right", False),
+    "hard": ("wrong", False),
+    "suspended": ("wrong", True),
+    "unknown": ("muted", False),
+}
 """The tone of a region, and whether its line is broken."""
 
 Region = tuple[tuple[int, int], tuple[int, int], str, Sequence[str]]
@@ -19,7 +24,7 @@ def regions(
 
     Args:
         widths: the columns from left to right, each with its units in the picture, about 320 in all; what follows
-            a "^" in a name is raised.
+            a "^" in a name is raised, to the next "^" if there is one.
         logits: the rows, from the bottom upward.
         known: of each region its first and last column, its first and last row, one of `KINDS`, and its lines.
         notes: what stands below.
@@ -61,11 +66,15 @@ def regions(
         marks.append(box(x + 1, y + 1, wide - 2, high - 2, tone=tone, filled=kind != "unknown", dashed=dashed))
         for i, words in enumerate(lines):
             at = y + high / 2 + (i - (len(lines) - 1) / 2) * 17
-            marks.append(_raised(x + wide / 2, at, words, 11, bold=not i and kind != "unknown"))
+            marks.append(_raised(x + wide / 2, at, words, 12, bold=not i and kind != "unknown"))
         across = _span([name for name, _ in widths[c0 : c1 + 1]])
-        said.append(f"Width {across}, logits {_span(logits[r0 : r1 + 1])}: {' '.join(lines)}".replace("*", ""))
+        said.append(
+            f"Width {across}, logits {_span(logits[r0 : r1 + 1])}: {' '.join(lines)}".replace("*", "").replace(
+                "^)", ")"
+            )
+        )
     for i, words in enumerate(notes):
-        marks.append(label(4, bottom + 52 + 15 * i, words, anchor="start", size=11, tone="muted"))
+        marks.append(label(4, bottom + 52 + 15 * i, words, anchor="start", size=12, tone="muted"))
     return picture(
         bottom + (44 if not notes else 46 + 15 * len(notes)),
         *marks,
@@ -79,12 +88,15 @@ def _span(names: Sequence[str]) -> str:
 
 
 def _raised(x: Real, y: Real, text: str, size: Real, *, bold: bool = False) -> str:
-    """Write a line whose end, after a "^", is raised."""
-    base, _, power = text.partition("^")
+    """Write a line of which what follows a "^" is raised, to its end or to the next "^"."""
+    base, _, rest = text.partition("^")
+    power, _, after = rest.partition("^")
     if not power:
         return label(x, y, text, size=size, bold=bold)
-    bare = len(base.replace("*", "")) - len(power.replace("*", ""))
-    at = x + 0.28 * size * bare
-    return label(at, y, base, anchor="end", size=size, bold=bold) + label(
-        at + 1, y - 5, power, anchor="start", size=11, bold=bold
-    )
+    bare = [len(part.replace("*", "")) for part in (base, power, after)]
+    at = x + 0.28 * size * (bare[0] - bare[1] - bare[2])
+    marks = label(at, y, base, anchor="end", size=size, bold=bold)
+    marks += label(at + 1, y - 5, power, anchor="start", size=11, bold=bold)
+    if after:
+        marks += label(at + 2 + 0.6 * 11 * bare[1], y, after, anchor="start", size=size, bold=bold)
+    return marks
