@@ -23,17 +23,26 @@
     update();
   };
 
+  // What a heading says, without the sign that links to it; a formula as it was written.
+  const words = (heading) => {
+    const copy = heading.cloneNode(true);
+    copy.querySelectorAll(".headerlink, mjx-assistive-mml").forEach((node) => node.remove());
+    return copy.textContent.replace(/\\\(|\\\)/g, "").replace(/\s+/g, " ").trim();
+  };
+
   // --- "Is something wrong here?" at the end of each section, with the section's name in the issue.
   const offerReports = (article) => {
-    const issues = article.dataset.issues;
+    const { issues } = article.dataset;
     if (!issues) return;
-    article.querySelectorAll("section > h2").forEach((heading) => {
+    const title = article.querySelector("h1");
+    const page = title ? words(title) : document.title;
+    const sections = article.querySelectorAll("section > h2");
+    (sections.length ? sections : article.querySelectorAll("section > h1")).forEach((heading) => {
       const section = heading.parentElement;
-      const name = heading.firstChild?.textContent.trim() ?? "";
-      const page = document.querySelector("h1")?.firstChild?.textContent.trim() ?? document.title;
-      const address = `${location.origin}${location.pathname}#${section.id}`;
+      const name = words(heading);
+      const address = `${article.dataset.page}#${section.id}`;
       const query = new URLSearchParams({
-        title: `${page}: ${name}`,
+        title: name === page ? page : `${page}: ${name}`,
         body: `In ${address}\n\nWhat is wrong, and what should stand there instead:\n\n`,
       });
       const link = make("a", { href: `${issues}/new?${query}`, textContent: "Is something wrong here?" });
@@ -42,11 +51,25 @@
     });
   };
 
+  // Names within a copy are its own: a page has each but once.
+  const renamed = (copy) => {
+    const names = new Set([...copy.querySelectorAll("[id]")].map((node) => node.id));
+    const rename = (text) => text.replace(/[\w-]+/g, (name) => (names.has(name) ? `${name}-copy` : name));
+    [copy, ...copy.querySelectorAll("*")].forEach((node) => {
+      if (names.has(node.id)) node.id = `${node.id}-copy`;
+      for (const { name, value } of [...node.attributes])
+        if (/url\(#|^#/.test(value) || name.startsWith("aria-")) node.setAttribute(name, rename(value));
+    });
+    return copy;
+  };
+
   // --- A figure in full size, in a dialog that the browser closes with Escape.
   const offerZoom = (article) => {
     const dialog = make("dialog", { className: "zoom" });
     const close = make("button", { type: "button", className: "zoom-close", textContent: "Close" });
-    const place = make("div", { className: "zoom-place" });
+    const place = make("div", { className: "zoom-place", tabIndex: 0 });
+    place.setAttribute("role", "group");
+    place.ariaLabel = "The figure; it scrolls";
     dialog.append(close, place);
     document.body.append(dialog);
     close.addEventListener("click", () => dialog.close());
@@ -59,8 +82,7 @@
       const button = make("button", { type: "button", className: "zoom-open", textContent: "Enlarge" });
       button.ariaLabel = `Enlarge: ${title}`;
       button.addEventListener("click", () => {
-        // Its definitions keep their names: those of the page are the same, so either will do.
-        place.replaceChildren(svg.cloneNode(true));
+        place.replaceChildren(renamed(svg.cloneNode(true)));
         dialog.ariaLabel = title;
         dialog.showModal();
       });
@@ -88,6 +110,7 @@
 
   const find = async (link) => {
     const here = link.origin === location.origin && link.pathname === location.pathname;
+    if (!here && location.protocol === "file:") return null; // a browser lets files ask for no others
     const page = here ? document : await read(link.href.split("#")[0]);
     const target = page?.getElementById(decodeURIComponent(link.hash.slice(1)));
     if (!target) return null;
@@ -96,10 +119,17 @@
     const found = near.find((node) => node?.matches?.(KINDS));
     if (!found) return null;
     const copy = document.importNode(found, true);
-    copy.removeAttribute("id");
+    // What can be pressed, and what leads on from the place itself, stays there.
+    const extra = ".headerlink, button, script, style, details, .report, .cited-in, .numbers, .all, [hidden]";
+    copy.querySelectorAll(extra).forEach((node) => node.remove());
+    ["id", "role", "tabindex"].forEach((name) => copy.removeAttribute(name));
     copy.querySelectorAll("[id]").forEach((node) => node.closest("svg") || node.removeAttribute("id"));
-    copy.querySelectorAll(".headerlink, .zoom-open, .copybtn, details, .report").forEach((node) => node.remove());
-    copy.querySelectorAll("[src]").forEach((node) => node.setAttribute("src", new URL(node.getAttribute("src"), link.href)));
+    copy.querySelectorAll("[tabindex]").forEach((node) => node.removeAttribute("tabindex"));
+    copy.querySelectorAll("svg").forEach(renamed);
+    for (const [name, selector] of Object.entries({ src: "[src]", href: "a[href]" }))
+      copy.querySelectorAll(selector).forEach((node) =>
+        node.setAttribute(name, new URL(node.getAttribute(name), link.href)),
+      );
     return { copy, raw: !here };
   };
 
@@ -112,6 +142,7 @@
     let timer = 0;
 
     const close = () => {
+      clearTimeout(timer);
       box.hidden = true;
       link?.removeAttribute("aria-describedby");
       link = null;
@@ -124,6 +155,9 @@
       if (found.raw) await window.MathJax?.typesetPromise?.([box]);
       if (link !== wanted) return;
       wanted.setAttribute("aria-describedby", "preview");
+      // What is longer than its box can be scrolled by keyboard: Tab leads there from the link.
+      if (box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
       const at = wanted.getBoundingClientRect();
       const base = article.getBoundingClientRect();
       const left = Math.min(Math.max(at.left - base.left, 0), Math.max(0, base.width - box.offsetWidth));
@@ -135,6 +169,12 @@
       clearTimeout(timer);
       timer = setTimeout(action, WAIT);
     };
+    // Not while the keyboard or the pointer is on the link or in the box.
+    const leave = () =>
+      later(() => {
+        const used = (node) => node && (node.matches(":hover") || node.contains(document.activeElement));
+        if (!used(link) && !used(box)) close();
+      });
     const enter = (wanted) =>
       later(() => {
         if (link === wanted) return;
@@ -146,12 +186,13 @@
     article.querySelectorAll("a.reference.internal[href*='#']").forEach((wanted) => {
       if (wanted.closest(".headerlink, nav, h1, h2, h3, .preview")) return;
       wanted.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && enter(wanted));
-      wanted.addEventListener("pointerleave", () => later(close));
+      wanted.addEventListener("pointerleave", leave);
       wanted.addEventListener("focus", () => enter(wanted));
-      wanted.addEventListener("blur", () => later(close));
+      wanted.addEventListener("blur", leave);
     });
     box.addEventListener("pointerenter", () => clearTimeout(timer));
-    box.addEventListener("pointerleave", () => later(close));
+    box.addEventListener("pointerleave", leave);
+    box.addEventListener("focusout", leave);
     addEventListener("keydown", (event) => event.key === "Escape" && close());
   };
 
@@ -159,7 +200,12 @@
   const offerSorting = (table) => {
     const body = table.tBodies[0];
     const rows = [...body.rows];
-    const rank = (row, column) => Number(row.cells[column].querySelector("[data-rank]")?.dataset.rank ?? 0);
+    const rank = (row, column) => Number(row.cells[column].querySelector("[data-rank]")?.dataset.rank);
+    // What has no rank ("never", an empty cell) stands last, whichever way.
+    const order = (sign, column) => (a, b) => {
+      const [x, y] = [rank(a, column), rank(b, column)];
+      return Number.isNaN(x) || Number.isNaN(y) ? Number.isNaN(x) - Number.isNaN(y) : sign * (x - y);
+    };
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
       if (!body.querySelector(`td:nth-child(${column + 1}) [data-rank]`)) return;
@@ -169,18 +215,25 @@
         const next = { ascending: "descending", descending: "none" }[head.ariaSort] ?? "ascending";
         heads.forEach((other) => other.removeAttribute("aria-sort"));
         head.ariaSort = next;
-        const sign = next === "descending" ? -1 : 1;
-        const sorted = next === "none" ? rows : [...rows].sort((a, b) => sign * (rank(a, column) - rank(b, column)));
+        const sorted = next === "none" ? rows : [...rows].sort(order(next === "descending" ? -1 : 1, column));
         body.append(...sorted);
       });
     });
   };
 
+  // The theme takes the focus from its button when that is pressed; a keyboard would have to start over.
+  const keepFocus = () =>
+    document.querySelectorAll("button.theme-switch-button").forEach((button) =>
+      button.addEventListener("click", (event) => event.detail || setTimeout(() => button.focus())),
+    );
+
   const start = () => {
+    keepFocus();
     const article = document.querySelector("article.bd-article");
     if (!article) return;
     const ways = article.querySelector("nav.ways");
     article.dataset.issues = ways?.dataset.issues ?? "";
+    article.dataset.page = ways?.dataset.page ?? location.href.split("#")[0];
     if (ways) {
       showProgress(article);
       offerReports(article);

@@ -51,7 +51,7 @@ class MapDirective(SphinxDirective):
 
 
 class ranked(nodes.inline):
-    """What a cell says, and the place of its row when its column is sorted."""
+    """What a cell says, and the place of its row when its column is sorted; None stands last."""
 
 
 class SummaryDirective(SphinxDirective):
@@ -65,7 +65,10 @@ class SummaryDirective(SphinxDirective):
 
         found = summary.rows(self.options.get("n", 16384), self.options.get("d", 64))
         columns = list(zip(*map(summary.cells, found), strict=True))
-        ranks = [{key: i for i, key in enumerate(sorted({key for _, key in column}))} for column in columns]
+        ranks = [
+            {key: i for i, key in enumerate(sorted({key for _, key in column if key is not None}))}
+            for column in columns
+        ]
         group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in (*columns, "")), cols=len(columns) + 1)
         group += nodes.thead(
             "", _row([[nodes.inline("", "", *_italic(name))] for name in (*summary.HEADS, "Chapter")])
@@ -73,7 +76,7 @@ class SummaryDirective(SphinxDirective):
         body = []
         for row in found:
             shown: list[list[nodes.Node]] = [
-                [ranked("", "", *_italic(text), rank=rank[key])]
+                [ranked("", "", *_italic(text), rank=rank.get(key))]
                 for (text, key), rank in zip(summary.cells(row), ranks, strict=True)
             ]
             chapter = f"/chapters/{row.entry.chapter}"
@@ -102,7 +105,8 @@ def _row(cells: list[list[nodes.Node]]) -> nodes.row:
 
 
 def _visit_ranked(self: HTML5Translator, node: ranked) -> None:
-    self.body.append(f'<span data-rank="{node["rank"]}">')
+    rank = node["rank"]
+    self.body.append("<span>" if rank is None else f'<span data-rank="{rank}">')
 
 
 def _depart_ranked(self: HTML5Translator, node: ranked) -> None:

@@ -28,16 +28,18 @@ def add_place(app: Sphinx, pagename: str, template: str, context: dict[str, Any]
     parts = parse_toc_yaml(Path(app.confdir) / "_toc.yml").root.subtrees if doctree is not None else []
     for part in parts:
         chapters = [str(item).removesuffix(".md") for item in part.items]
-        if pagename in chapters:
+        above = next((page for page in chapters if pagename in app.env.toctree_includes.get(page, ())), pagename)
+        if above in chapters:
             theme = app.config.html_theme_options
             repository = make_repository(theme.get("repository_url"), theme.get("repository_branch"))
             twin = has_twin(Path(app.env.doc2path(pagename)), tuple(app.config.myst_enable_extensions))
             context["ways"] = {
-                "place": f"{part.caption} · {chapters.index(pagename) + 1} of {len(chapters)}",
+                "place": f"{part.caption} · {chapters.index(above) + 1} of {len(chapters)}",
                 "prev": _plain(context.get("prev")),
                 "next": _plain(context.get("next")),
                 "colab": repository.colab(pagename) if twin else None,
                 "issues": f"{repository.url.removesuffix('.git')}/issues",
+                "page": repository.page(pagename),
             }
 
 
