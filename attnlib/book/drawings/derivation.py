@@ -6,11 +6,11 @@ from attnlib import cost
 from attnlib.book.draw import Picture, Real, arrow, box, label, picture
 
 STEPS = {
-    "projections": ("3 times (*n*, *d*) · (*d*, *d*)", "6*nd*²", "*q*, *k*, *v*: (*n*, *d*) each", "ochre"),
-    "scores": ("*h* times (*n*, *d*ₖ) · (*d*ₖ, *n*)", "2*n*²*d*", "*h* times (*n*, *n*)", "teal"),
-    "softmax": ("*h* times (*n*, *n*)", "5*hn*²", "*h* times (*n*, *n*)", "teal"),
-    "values": ("*h* times (*n*, *n*) · (*n*, *d*ₖ)", "2*n*²*d*", "(*n*, *d*)", "teal"),
-    "output": ("(*n*, *d*) · (*d*, *d*)", "2*nd*²", "(*n*, *d*)", "ochre"),
+    "projections": ("3 times (*n*, *d*) · (*d*, *d*)", "6*nd*²", "*q*, *k*, *v*: (*n*, *d*) each", "teal"),
+    "scores": ("*h* times (*n*, *d*ₖ) · (*d*ₖ, *n*)", "2*n*²*d*", "*h* times (*n*, *n*)", "ochre"),
+    "softmax": ("*h* times (*n*, *n*)", "5*hn*²", "*h* times (*n*, *n*)", "ochre"),
+    "values": ("*h* times (*n*, *n*) · (*n*, *d*ₖ)", "2*n*²*d*", "(*n*, *d*)", "ochre"),
+    "output": ("(*n*, *d*) · (*d*, *d*)", "2*nd*²", "(*n*, *d*)", "teal"),
 }
 """Of each step the shapes of its factors, its FLOPs, the shape of what comes out, and its tone."""
 
