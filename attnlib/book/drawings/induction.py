@@ -16,7 +16,8 @@ def two_layers(tokens: Sequence[str], before: Sequence[Sequence[Real]], found: S
         found: weights of the second layer, of the last token.
 
     Returns:
-        The chapter on induction heads begins with it. Lines are as thick as the weights; the arrows are the largest.
+        The chapter on induction heads begins with it. Lines are thicker where weights are larger; the arrows are
+        the largest.
 
     Raises:
         ValueError: a number of tokens or weights that does not fit.
@@ -47,13 +48,13 @@ def two_layers(tokens: Sequence[str], before: Sequence[Sequence[Real]], found: S
         label(8, answer + size / 2, "next", anchor="start", size=12, bold=True),
     ]
     marks += [
-        line([(middles[j], text), (middles[i] - half / 2, known + size)], tone="teal", width=6 * w, opacity=0.35)
+        line([(middles[j], text), (middles[i] - half / 2, known + size)], tone="teal", width=0.8 + 6 * w, opacity=0.7)
         for i, row in enumerate(before)
         for j, w in enumerate(row)
         if w >= 0.02 and previous[i] != j
     ]
     marks += [
-        line([(middles[j], known), (middles[-1], answer + size)], tone="ochre", width=6 * w, opacity=0.35)
+        line([(middles[j], known), (middles[-1], answer + size)], tone="ochre", width=0.8 + 6 * w, opacity=0.7)
         for j, w in enumerate(found)
         if w >= 0.02 and j != match
     ]
