@@ -312,7 +312,7 @@ CLAIMS = {
         r"no more than # times": lambda x, steps, reads: (
             close(x[1], steps[2] / reads[2]) and steps[2] <= 1.5 * reads[2]
         ),
-        "the rest is how": lambda _, steps, reads: steps[2] > 1.4 * reads[2],
+        "The rest is arithmetic": lambda _, steps, reads: steps[2] > 1.4 * reads[2],
     },
     "batched": {
         "falls further than the bytes": lambda _, time, size: time < 0.96 * size,

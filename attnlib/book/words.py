@@ -299,8 +299,8 @@ def shared_heads(steps: Numbers, readings: Numbers) -> str:
     ratio = steps[2] / readings[2]
     if ratio > 1.5:
         return said + (
-            f"With a single key head the step takes {ratio:.1f} times as long as reading its bytes. By the roofline "
-            "reading should decide; the rest is how this compiler runs a product with so few rows."
+            f"With a single key head the step takes {ratio:.1f} times as long as reading its bytes. The rest is "
+            "arithmetic, and how this compiler runs a product with so few rows."
         )
     return (
         said + f"With a single key head, too, it takes no more than {ratio:.2f} times as long as reading its bytes."

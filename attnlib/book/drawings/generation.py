@@ -40,7 +40,8 @@ def prefill_and_decode(prompt: int, steps: int) -> Picture:
     ]
     for call, top in enumerate(tops):
         now = prompt + call
-        seen = [[1.0] * now] if call else [[1.0 if j <= i else None for j in range(now)] for i in range(now)]
+        pair = 0.45  # pale enough for the lines around it
+        seen = [[pair] * now] if call else [[pair if j <= i else None for j in range(now)] for i in range(now)]
         tall = SIZE * len(seen)
         middle = top + tall / 2
         said = f"{'decode' if call else 'prefill'}: {pairs[call]} pairs"
