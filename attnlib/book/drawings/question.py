@@ -1,4 +1,4 @@
-"""The question: a line through each token, an arc for each pair."""
+"""The question: a line through each token, an arc for each two, which are two pairs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attnlib.book.draw import TONES, Picture, dots, label, line, picture, units
 
 
 def lines_and_arcs(sizes: Sequence[int]) -> Picture:
-    """Draw rows of tokens: a line through each is its projections, an arc between two is a pair of the core.
+    """Draw rows of tokens: a line through each is its projections, an arc between two is two pairs of the core.
 
     Args:
         sizes: tokens in each row, from left to right, at most 28 in all.
@@ -30,7 +30,8 @@ def lines_and_arcs(sizes: Sequence[int]) -> Picture:
     y = 10 + max(46.0, step * (max(sizes) - 1) / 2)
     marks = [
         label(8, 12, "a line through each token: projections", anchor="start", size=12, tone="teal"),
-        label(8, 28, "an arc for each pair: the core", anchor="start", size=12, tone="ochre"),
+        label(8, 28, "an arc for two pairs,", anchor="start", size=12, tone="ochre"),
+        label(8, 44, "a ring for one: the core", anchor="start", size=12, tone="ochre"),
     ]
     x, said = float(margin), []
     for n in sizes:
@@ -59,7 +60,7 @@ def lines_and_arcs(sizes: Sequence[int]) -> Picture:
         title="Tokens and pairs",
         description=(
             "Rows of dots, each a token. A short line goes through each token: its projections. An arc joins each "
-            "two, and a ring around a token is the pair it makes with itself: the core. "
+            "two and stands for two pairs, and a ring around a token is the pair it makes with itself: the core. "
             f"{'; '.join(said)}. The arcs of the longest row fill their half circle, its lines stay apart."
         ),
     )
