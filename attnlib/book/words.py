@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from attnlib._numbers import binary
+from attnlib import _numbers
 
 SAME = 1.05
 """The largest ratio of two measured numbers that a sentence calls alike."""
@@ -105,10 +105,10 @@ def moment(fastest: Real, best: Real) -> str:
     if fastest > SAME * best:
         return (
             f"The fastest program ran at {fastest / best:.2g} times the rate of the fastest product that "
-            "`measure_device` saw: programs ran faster than the rates, which were measured in a slower moment of "
+            "was measured before: programs ran faster than the rates, which were measured in a slower moment of "
             "this machine."
         )
-    return "No program ran noticeably faster than the fastest product that `measure_device` saw."
+    return "No program ran noticeably faster than the fastest product that was measured before."
 
 
 def against(simple: Numbers, model: Numbers, measured: Numbers) -> str:
@@ -438,7 +438,7 @@ def written_out(full: Real, causal: Real, masked: Real) -> str:
 
 
 def peers(ratios: Mapping[str, Numbers], n: int, of: str = "") -> str:
-    """Say how much longer other programs took than ours: one ratio a machine, shown as their range; `of` names one."""
+    """Say how much longer other programs took than ours: one ratio a machine, as a range; `of` names one."""
     machines = len(next(iter(ratios.values())))
     where = (
         (f"on {of}" if of else "on the machine of the file")
@@ -547,8 +547,8 @@ def control(best: Real, chance: Real) -> str:
 def report(reported: Real, measured: Real, copy: Real) -> str:
     """Say whether the compiler's report of memory has the scores in it."""
     said = (
-        f"At n = 8192 XLA reported {binary(reported)}, and the process grew by {binary(measured)}, which is "
-        f"{measured / copy:.1f} copies of the attention weights. "
+        f"At n = 8192 XLA reported {_numbers.binary(reported)}, and the process grew by {_numbers.binary(measured)}, "
+        f"which is {measured / copy:.1f} copies of the attention weights. "
     )
     if measured < 0.9 * copy:
         said += "The weights of all heads were never there at once. "
