@@ -811,6 +811,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "flash-checkpoint-flops": text(1 + 3),
         # A layer at n = 1024, d = 64: four projections, each with two products backward; attention has 2, then 5.
         "flash-checkpoint-flash-flops": f"{(3 * 4 * 64 + 7 * 1024) / (4 * 64 + 2 * 1024):.1f}",
+        "flash-checkpoint-flash-both": f"{(4 * 4 * 64 + 9 * 1024) / (4 * 64 + 2 * 1024):.1f}",
     },
     "low-rank": low_rank(),
     "sparse": sparse(),
