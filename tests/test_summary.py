@@ -23,7 +23,7 @@ def test_cheaper_from_there_on_and_not_before(row):
     mask = {"causal": True} if row.causal else {}
 
     def fewer(n):
-        return row.entry.cost(n, 64, **mask, **row.entry.typical).flops < tiled(n, 64, **mask).flops
+        return row.entry.cost(n, 64, **mask, **row.entry.typical).flops < 0.9 * tiled(n, 64, **mask).flops
 
     later = [n for n in summary.LENGTHS if n >= (row.cheaper or math.inf)]
     assert all(map(fewer, later))
@@ -31,6 +31,12 @@ def test_cheaper_from_there_on_and_not_before(row):
         assert not fewer(summary.LENGTHS[-1])
     elif row.cheaper > summary.LENGTHS[0]:
         assert not fewer(row.cheaper // 2)
+
+
+def test_a_tie_is_not_cheaper():
+    # At 256 positions its blocks cover the square, but for 0.0015 % of the FLOPs.
+    (row,) = (row for row in ROWS if row.entry.name == "bigbird_attention")
+    assert row.cheaper == 1024
 
 
 @each
