@@ -176,11 +176,11 @@ def direction(predicted: Numbers, measured: Numbers) -> str:
     later = float(np.mean(np.asarray(measured) > np.asarray(predicted)))
     if later >= 0.75:
         return (
-            "The worst misses took longer than predicted, as they do where a program does work that nobody counted."
+            "Most of the worst misses took longer than predicted, as they do where a program does work nobody counted."
         )
     if later <= 0.25:
         return (
-            "The worst misses took less time than predicted, and work that nobody counted cannot be the reason: "
+            "Most of the worst misses took less time than predicted, and work that nobody counted cannot be the reason: "
             "rates measured in a slower moment can, or bytes that were counted and stayed in a cache."
         )
     return (
