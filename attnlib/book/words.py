@@ -175,13 +175,11 @@ def direction(predicted: Numbers, measured: Numbers) -> str:
     """Say what kind of cause the worst predictions have: at least three in four on one side, or both kinds."""
     later = float(np.mean(np.asarray(measured) > np.asarray(predicted)))
     if later >= 0.75:
-        return (
-            "Most of the worst misses took longer than predicted, as they do where a program does work nobody counted."
-        )
+        return "Most of the worst misses took longer than predicted, as they do with work that nobody counted."
     if later <= 0.25:
         return (
-            "Most of the worst misses took less time than predicted, and work that nobody counted cannot be the reason: "
-            "rates measured in a slower moment can, or bytes that were counted and stayed in a cache."
+            "Most of the worst misses took less time than predicted, and work that nobody counted cannot be the "
+            "reason: rates measured in a slower moment can, or bytes that were counted and stayed in a cache."
         )
     return (
         "The worst misses lie on both sides: work that nobody counted makes a program slower than predicted, rates "

@@ -722,7 +722,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     },
     "seconds": {
         "seconds-ridge-h100": f"{H100 / HBM:.0f}",
-        "seconds-add-share": f"{H100 / (HBM / 12):,.0f}",
+        "seconds-add-share": f"{H100 / (HBM / 6):,.0f}",
         "seconds-softmax-flops": f"{5 * SCORES / (8 * 8192 * 4096**2 + 512 * SCORES + 5 * SCORES):.1%}",
         "seconds-softmax-time": f"{8 * SCORES / HBM / (8 * 8192 * 4096**2 / H100 + core_written()):.0%}",
         "seconds-core-naive": f"{1e3 * core_written():.1f}",
