@@ -16,7 +16,7 @@ def verdicts() -> Picture:
         >>> verdicts()
         Picture('Verdicts by group')
     """
-    left, right, step, high = 148, 392, 26, 19
+    left, right, step, high = 168, 396, 26, 19
     counts = {group: tally(group) for group in GROUPS}
     unit = (right - left) / max(sum(found.values()) for found in counts.values())
     marks, said = [], []
