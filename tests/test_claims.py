@@ -111,7 +111,7 @@ BY_HAND = {
     },
     "dominates": {"share": f"{2048 / (6 * 12_288 + 2048):.1%}", "equal": 6 * 12_288},
     "three-steps": {"narrow": f"{5 / (4 * 32):.1%}", "wide": f"{5 / (4 * 128):.1%}"},
-    "memory-faster": {"ratio": 8 / 512},
+    "memory-faster": {"ratio": "0.015625"},
     "quadratic-memory": {"written": "16\N{NO-BREAK SPACE}GiB"},
     "must-be-stored": {"written": f"{8 * 4 * 100_000**2 / GIB:.0f}\N{NO-BREAK SPACE}GiB"},
     "flash-linear": {"four": 4, "more": f"{14 / 12 - 1:.0%}"},

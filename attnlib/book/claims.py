@@ -222,7 +222,7 @@ def _bytes(size: float | int) -> str:
 
 def _bytes_per_flop() -> dict[str, object]:
     core = cost.attention(4096, 64, h=8)
-    return {"ratio": core["scores"].bytes_written / core.matmul_flops}
+    return {"ratio": str(core["scores"].bytes_written / core.matmul_flops)}
 
 
 def _tiles(n: int, h: int) -> tuple[str, str]:
@@ -584,10 +584,11 @@ CLAIMS: tuple[Claim, ...] = (
         "proved",
         "It is proved that attention cannot be sub-quadratic.",
         "wrong",
-        r"Proved is an implication: if the orthogonal vectors conjecture holds, or one about formulas with clauses "
-        r"of any width, no algorithm takes time $O(n^{2-\varepsilon})$ on all inputs. The proof is a program: one "
-        r"call of attention on **{tokens}** positions decides a formula of 40 variables. Nobody has proved a "
-        r"premise, and SETH, that of older statements, was announced to be false in October 2026.",
+        r"Proved is an implication: if the orthogonal vectors conjecture holds, no algorithm takes time "
+        r"$O(n^{2-\varepsilon})$ on all inputs of every width $c\log n$. At widths that are powers of $\log n$ a "
+        r"conjecture about formulas with clauses of any width is enough, since one call of attention on **{tokens}** "
+        r"positions decides a formula of 40 variables. Neither is proved, and SETH, the premise of older "
+        r"statements, was announced to be false in October 2026.",
         lambda: {"tokens": 2 ** (40 // 2) + 1},
         "sec-status",
         "lower-bound",
