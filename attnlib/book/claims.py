@@ -724,10 +724,10 @@ CLAIMS: tuple[Claim, ...] = (
         "window",
         "A sliding window gives unlimited context.",
         "wrong",
-        r"$L$ layers of causal windows of $w$ keys reach back over $L(w - 1)$ positions: with 32 layers of 4,096 "
-        r"keys an output knows of **{field}**, its own included, and gives most weight to the middle of them. And "
-        r"windowed attention has a bound of its own: if the orthogonal vectors conjecture holds, not much less than "
-        r"$nw$.",
+        r"$L$ layers of causal windows of $w$ keys reach back over $L(w - 1)$ positions: with 32 layers of "
+        r"4,096 keys an output knows of **{field}**, its own included, and if heads attend evenly it gets nearly "
+        r"all from the middle of them. Windowed attention has a bound of its own, too: not much less than $nw$, "
+        r"if the orthogonal vectors conjecture holds.",
         lambda: {"field": 32 * (4096 - 1) + 1},
         "sec-sparse-use",
         "variants",
