@@ -18,6 +18,7 @@ from attnlib.book.drawings import (
     generation,
     hashing,
     induction,
+    interview,
     linear,
     low_rank,
     lower_bound,
@@ -667,3 +668,32 @@ def test_a_raised_part_of_a_line_ends_at_the_next_caret():
     texts = {"".join(text.itertext()): text.attrib for text in parsed(drawn).iter(f"{SVG}text")}
     assert float(texts["2"]["y"]) < float(texts["(n"]["y"]) == float(texts[")"]["y"])
     assert float(texts["(n"]["x"]) < float(texts["2"]["x"]) < float(texts[")"]["x"])
+def test_the_board_shows_the_cost_models_numbers():
+    drawn = interview.board(4096, 4096, 32, layers=32)
+    texts = ["".join(text.itertext()) for text in parsed(drawn).iter(f"{SVG}text")]
+    for number in ("550 GFLOP", "825 GFLOP", "2 GiB", "512 KiB", *"12345678"):
+        assert texts.count(number) == 1
+    assert texts.count("137 GFLOP") == 2  # scores, and the average of the values
+    assert "825 GFLOP; both terms are equal at n = 2d = 8,192" in drawn.description
+    shared = interview.board(4096, 4096, 32, h_kv=8, layers=32)
+    assert "128 KiB" in ["".join(text.itertext()) for text in parsed(shared).iter(f"{SVG}text")]
+
+
+def test_the_board_divides_its_bar_by_flops():
+    even = interview.board(128, 64, 4)  # n = 2d
+    bars = [float(r.attrib["width"]) for r in parsed(even).iter(f"{SVG}rect") if r.attrib["height"] == "16"]
+    assert bars == [56, 56]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"n": 0}, "n: expected a positive integer, got 0"),
+        ({"layers": True}, "layers: expected a positive integer, got True"),
+        ({"h": 3}, "h: expected a divisor of d = 64, got 3"),
+        ({"h_kv": 3}, "h_kv: expected a divisor of h = 4, got 3"),
+    ],
+)
+def test_a_board_refuses(sizes, message):
+    with pytest.raises(ValueError, match=f"board: {message}"):
+        interview.board(**({"n": 128, "d": 64, "h": 4} | sizes))

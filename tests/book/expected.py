@@ -666,6 +666,103 @@ def padded_saving() -> str:
     lengths = [128 * ((t + 127) // 128) for t in range(1, 1025)]
     without = sum(8 * p * 64**2 + 4 * p**2 * 64 for p in lengths)
     return f"{without / sum(8 * 64**2 + 4 * t * 64 for t in range(1, 1025)):,.0f}"
+def interview() -> dict[str, str]:
+    """Numbers of the interview from the sizes of its models, without the cost model where one formula says it."""
+    d, n = 4096, 4096
+    seven, eight, seventy = ((2 * 2 * layers * heads * 128) for layers, heads in ((32, 32), (32, 8), (80, 8)))
+    # Weights that a step reads: heads, three matrices of the feed-forward layer, norms, and the output layer.
+    read = {
+        "7b": 2 * (32 * (4 * d**2 + 3 * d * 11_008 + 2 * d) + d + 32_000 * d),
+        "70b": 2 * (80 * (8192**2 * (2 + 2 / 8) + 3 * 8192 * 28_672 + 2 * 8192) + 8192 + 128_256 * 8192),
+    }
+    stored = {"7b": read["7b"] + 2 * 32_000 * d, "70b": read["70b"] + 2 * 128_256 * 8192}
+    long, far = 100_000, 131_072
+    forward = 8 * 32 * (24 * 2048 * d**2 + 4 * 2048**2 * d)
+    tiled = SCORES * (512 / H100 + (3 + 130 / 128) / 67e12) + exponentials()
+    moved = [f(16_384, 64, 50_000).total for f in (cost.attention_io, cost.flash_attention_io)]
+    beside, left = 80e9 - stored["7b"], 320e9 - stored["70b"]
+    return {
+        "interview-equal": text(2 * d),
+        "interview-equal-all": text(6 * d),
+        "interview-projections": f"{8 * n * d**2 / 1e9:.0f} GFLOP",
+        "interview-core": f"{4 * n**2 * d / 1e9:.0f} GFLOP",
+        "interview-layer": f"{12 * n**3 / 1e9:.0f} GFLOP",
+        "interview-written": format_bytes(4 * 32 * n**2),
+        "interview-token": format_bytes(seven),
+        "interview-softmax": f"{5 / (4 * 128):.1%}",
+        "interview-ridge": f"{H100 / HBM:.0f}",
+        "interview-pair": text(4 * d),
+        "interview-share": f"{n / (n + 2 * d):.0%}",
+        "interview-long-core": format_count(4 * long**2 * d),
+        "interview-long-visible": format_count(2 * long * (long + 1) * d),
+        "interview-long-ms": f"{1e3 * 2 * long * (long + 1) * d / H100:.0f}",
+        "interview-long-scores": format_bytes(4 * 32 * long**2),
+        "interview-long-share": f"{long / (long + 2 * d):.0%}",
+        "interview-long-step": f"{4 * long * d / 1e9:.1f}",
+        "interview-deviation": f"{sqrt(128):.1f}",
+        "interview-deviation-factor": f"{float(f'{math.exp(sqrt(128)):.1g}'):,.0f}",
+        "interview-scaled-factor": f"{math.e:.1f}",
+        "interview-largest": f"{sqrt(4 * log(4096)):.1f}",
+        "interview-heads-softmax": f"{5 / (4 * 32):.1%}",
+        "interview-heads-scores": format_bytes(4 * 128 * n**2),
+        "interview-stack-heads": format_count(8 * 32 * (8 * 2048 * d**2 + 4 * 2048**2 * d)),
+        "interview-stack-whole": format_count(forward),
+        "interview-stack-trained": format_count(3 * forward),
+        "interview-stack-over": f"{2048 / (6 * d):.1%}",
+        "interview-flash-scores": format_bytes(4 * 32 * 65_536**2),
+        "interview-flash-kept": format_bytes(4 * 2 * 32 * 65_536),
+        "interview-flash-moved": f"{moved[0] / moved[1]:.1f}",
+        "interview-flash-more": f"{1 / 6:.0%}",
+        "interview-q-full": "1.5",
+        "interview-q-grouped": text(1 + 64 // 16),
+        "interview-cache-one": format_bytes(4096 * seven),
+        "interview-cache-batch": format_bytes(32 * 4096 * seven),
+        "interview-cache-8b": format_bytes(eight),
+        "interview-cache-70b": format_bytes(seventy),
+        "interview-cache-deepseek": format_bytes(60 * 576 * 2),
+        "interview-cache-fits": f"{float(f'{beside / seven:.3g}'):,.0f}",
+        "interview-mla": "576",
+        "interview-mla-times": f"{2 * 128 * 128 / 576:.0f}",
+        "interview-mla-absorbed": f"{(576 + 512) / (192 + 128):.1f}",
+        "interview-gqa-70b": "8",
+        "interview-reading": f"{1e3 * 2048 * read['7b'] / H100:.0f}",
+        "interview-writing": f"{2048 * read['7b'] / HBM:.1f}",
+        "interview-floor-7b": f"{1e3 * (read['7b'] + 4096 * seven) / HBM:.1f}",
+        "interview-floor-70b": f"{1e3 * (read['70b'] + 8192 * seventy) / (8 * HBM):.1f}",
+        "interview-weights-7b": f"{read['7b'] / 1e9:.1f}",
+        "interview-batch-group": "8",
+        "interview-batch-half": text(math.ceil(read["70b"] / (8192 * seventy))),
+        "interview-batch-half-7b": text(math.ceil(read["7b"] / (4096 * seven))),
+        "interview-window": f"{(far * 4096 - 4096 * 4095 / 2) / (far * (far + 1) / 2):.1%}",
+        # A position: sums and their reading, a denominator, and on average the triangle of a chunk of 128.
+        "interview-linear": f"{2 * (far + 1) * 128 / (4 * 128 * 128 + 2 * 128 + 2 * 128 * 256):.0f}",
+        "interview-state": text(128 * 129),
+        "interview-reach": text(32 * 4095 + 1),
+        "interview-both": f"{10 / 8:.2f}",
+        "interview-speculative": f"{sum(0.8**i for i in range(5)):.2f}",
+        "interview-page-needed": format_bytes(500 * eight),
+        "interview-page-allocated": format_bytes(512 * eight),
+        "interview-page-reserved": format_bytes(8192 * eight),
+        "interview-flag-twice": f"{2 * (4 * d + 200_001) / (4 * d + 100_001):.1f}",
+        "interview-flag-linear": text(4 * 128 + 2),
+        "interview-flag-double": doubling(2048),
+        "interview-flag-gpt3": gpt3_share(2048),
+        "interview-flag-time": f"{core_written() / tiled:.0f}",
+        "interview-sheet-causal": f"{(8 * n * d**2 + 2 * n * (n + 1) * d) / 1e9:.0f} GFLOP",
+        "interview-sheet-uncached": generating(n, d),
+        "interview-sheet-step": f"{12 * n**2 / 1e6:.0f} MFLOP",
+        "interview-sheet-training": f"{36 * n**3 / 1e9:,.0f} GFLOP",
+        "interview-hand-flops": "12 GFLOP",
+        "interview-hand-bytes": "40 MB",
+        "interview-hand-share": f"{1 / 3:.1%}",
+        "interview-hand-causal": f"{2002 / 10_002:.2%}",
+        "interview-fits-stored": f"{stored['70b'] / 1e9:.0f}",
+        "interview-fits-plain": text(int(left // (16 * seventy))),
+        "interview-fits-cache": text(int(left // (8 * seventy))),
+        "interview-fits-weights": text(int((left + stored["70b"] / 2) // (16 * seventy))),
+        "interview-mla-intensity": f"{2 * 128 * (576 + 512) / (2 * 576):.0f}",
+        "interview-mla-grouped": text(128 // 8),
+    }
 
 
 # A key `measured-…` differs from run to run and stands in no list; it has to be a number.
@@ -782,6 +879,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "cheat-sheet-whole-share": f"{2048 / (2048 + 6 * 4096):.0%}",
         "cheat-sheet-cache": generating(8192, 4096),
     },
+    "interview": interview(),
     "generation": {
         "generation-years": f"{10**40 / 1e18 / (365.25 * 86_400) / 1e12:.0f}",
         "generation-saving-small": generating(1000, 512),
