@@ -299,6 +299,19 @@ def test_the_cheat_sheet_is_one_sheet(running: Browser, site: str) -> None:
         assert len(re.findall(rb"/Type\s*/Page\b", seen.page.pdf(format="A4"))) == 1
 
 
+def test_the_interviews_sheet_is_one_sheet(running: Browser, site: str) -> None:
+    """Its link leaves nothing else to print."""
+    with (
+        context(running, "light") as opened,
+        visit(opened, site, "chapters/interview.html#sec-interview-sheet") as seen,
+    ):
+        assert len(re.findall(rb"/Type\s*/Page\b", seen.page.pdf(format="A4"))) == 1
+        seen.page.emulate_media(media="print")
+        shown = """() => [...document.querySelectorAll(".bd-article h2")]
+            .filter(heading => heading.offsetParent).map(heading => heading.parentElement.id)"""
+        assert seen.page.evaluate(shown) == ["one-sheet-to-print"]
+
+
 def test_growth_chart_by_keyboard(running: Browser, site: str) -> None:
     """Moving any slider of the growth chart by keyboard changes its curves and its numbers."""
     charts = containing('class="growth-chart')
