@@ -45,6 +45,10 @@ from attnlib.layers.convolution import conv_stack as conv_stack
 from attnlib.layers.convolution import init_conv as init_conv
 from attnlib.layers.feed_forward import feed_forward as feed_forward
 from attnlib.layers.feed_forward import init_feed_forward as init_feed_forward
+from attnlib.layers.latent import init_latent_attention as init_latent_attention
+from attnlib.layers.latent import latent_attention as latent_attention
+from attnlib.layers.latent import latent_prefill as latent_prefill
+from attnlib.layers.latent import latent_step as latent_step
 from attnlib.layers.mamba import MambaState as MambaState
 from attnlib.layers.mamba import init_mamba as init_mamba
 from attnlib.layers.mamba import mamba as mamba

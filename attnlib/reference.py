@@ -1071,6 +1071,75 @@ def multihead_attention(
     return out
 
 
+def latent_attention(
+    params: Params,
+    x: ArrayLike,
+    *,
+    causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    positions: ArrayLike | None = None,
+) -> Array:
+    """Attend in heads whose keys and values are made of one latent c of each position: `attend_latents`.
+
+    c, r = x W_DKV, the first normalised, the second, which all heads share, rotated by its position.
+
+    Source: DeepSeek-AI (2024), section 2.1; the norms: section 3.1.2.
+
+    Example:
+        >>> shapes = {"w_q": (1, 2, 4), "w_dkv": (2, 3), "g_kv": 1, "w_uk": (1, 1, 2), "w_uv": (1, 1, 1)}
+        >>> zero = {w: np.zeros(s) for w, s in (shapes | {"w_o": (1, 1, 2)}).items()}
+        >>> ones = {"w_dkv": np.eye(2, 3), "g_kv": [1.0], "w_uv": [[[1.0]]], "w_o": [[[1.0, 2.0]]]}
+        >>> x = [[3.0, 0.0], [-3.0, 0.0], [5.0, 0.0]]  # latents 1, −1 and 1, whose mean is 1/3
+        >>> print(latent_attention(zero | ones, x).round(3)[0])
+        [0.333 0.667]
+    """
+    p, x = {name: float64(w) for name, w in params.items()}, float64(x)
+    t = np.arange(x.shape[-2]) if positions is None else np.asarray(positions)
+    return attend_latents(p, x, t, *latents(p, x, t), causal=causal, mask=mask, scale=scale)
+
+
+def latents(p: Any, x: Array, t: Array) -> tuple[Array, Array]:
+    """Return the latents c (..., n, rank) of positions x, and the keys that all heads share, rotated by t."""
+    c, r = np.split(x @ p["w_dkv"], [len(p["g_kv"])], axis=-1)
+    return root_mean_square_norm(c, p["g_kv"]), rotate(r, t)
+
+
+def attend_latents(p: Any, x: Array, t: Array, c: Array, r: Array, *, mask: Any = None, **options: Any) -> Array:
+    """Sum over heads: Σ_i attention((q_i, rotate(t_i)), (c W_UK[i], r), c W_UV[i]) W_O[i], (q_i, t_i) = x W_Q[i].
+
+    With w_dq, queries are made of a latent of their own, normalised as c is.
+    """
+    low = "w_dq" in p
+    z, w_q = (root_mean_square_norm(x @ p["w_dq"], p["g_q"]), p["w_uq"]) if low else (x, p["w_q"])
+    h, _, d_k = p["w_uk"].shape
+    heads = np.broadcast_to(True if mask is None else mask, (*x.shape[:-2], h, x.shape[-2], c.shape[-2]))
+    out = np.zeros_like(x)
+    for i in range(h):
+        q, turned = np.split(z @ w_q[i], [d_k], axis=-1)
+        q = np.concatenate([q, rotate(turned, t)], axis=-1)
+        k = np.concatenate([c @ p["w_uk"][i], r], axis=-1)
+        out = out + attention(q, k, c @ p["w_uv"][i], mask=heads[..., i, :, :], **options) @ p["w_o"][i]
+    return out
+
+
+def root_mean_square_norm(x: Array, gain: Array, eps: float = 1e-6) -> Array:
+    """Divide by the root of the mean square along the last axis, and multiply by the gain."""
+    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps) * gain
+
+
+def rotate(x: Array, positions: Array, base: float = 10_000) -> Array:
+    """Turn the numbers 2j and 2j + 1 of a row x (..., n, d) by the angle position · base^(−2j/d).
+
+    Products of two rotated rows depend on the difference of their positions alone.
+
+    Source: Su et al. (2021), section 3.2.2.
+    """
+    angles = positions[..., None] * base ** (-np.arange(0, x.shape[-1], 2) / x.shape[-1])
+    turned = (x[..., 0::2] + 1j * x[..., 1::2]) * np.exp(1j * angles)
+    return np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
+
+
 def relu(x: Array) -> Array:
     """Return max(0, x)."""
     return np.maximum(x, 0)
@@ -1491,5 +1560,31 @@ def decode_prefill(params: Params, x: ArrayLike, cache: Any, *, scale: ArrayLike
     x, y = float64(x), []
     for t in range(x.shape[-2]):
         o, cache = decode_step(params, x[..., t : t + 1, :], cache, scale=scale)
+        y.append(o)
+    return np.concatenate(y, axis=-2), cache
+
+
+def latent_step(params: Params, x: ArrayLike, cache: Any, *, scale: ArrayLike | None = None) -> tuple[Array, Any]:
+    """Run latent attention for the next position, x (..., 1, d), on what the cache holds and on itself.
+
+    The cache holds rotary keys as k, (sequences, d_rope, capacity), and latents as v, (sequences, capacity, rank).
+
+    Source: DeepSeek-AI (2024), section 2.1.
+    """
+    p, x, t = {name: float64(w) for name, w in params.items()}, float64(x), int(cache.length)
+    r, c = float64(cache.k).swapaxes(-1, -2).copy(), float64(cache.v).copy()
+    slot, used = t % c.shape[1] if cache.ring else t, min(t + 1, c.shape[1])
+    latent, key = latents(p, x, np.array([t]))
+    r[:, slot], c[:, slot] = key.reshape(len(r), -1), latent.reshape(len(c), -1)
+    seen = (a[:, :used].reshape(*x.shape[:-2], used, a.shape[-1]) for a in (c, r))
+    y = attend_latents(p, x, np.array([t]), *seen, scale=scale)
+    return y, replace(cache, k=r.swapaxes(-1, -2), v=c, length=t + 1)
+
+
+def latent_prefill(params: Params, x: ArrayLike, cache: Any, *, scale: ArrayLike | None = None) -> tuple[Array, Any]:
+    """Fill a cache with the positions of a prompt, x (..., n, d): one `latent_step` after another."""
+    x, y = float64(x), []
+    for t in range(x.shape[-2]):
+        o, cache = latent_step(params, x[..., t : t + 1, :], cache, scale=scale)
         y.append(o)
     return np.concatenate(y, axis=-2), cache

@@ -527,6 +527,18 @@ LAYERS: tuple[Layer, ...] = (
         paper="vaswani2017",
         options={"h": 4},
     ),
+    Layer(
+        name="latent_attention",
+        stem="latent",
+        title="latent attention",
+        init="init_latent_attention",
+        time=(2, 2),
+        chain=5,
+        per_position=False,
+        chapter="generation",
+        paper="deepseek2024",
+        options={"h": 4},
+    ),
 )
 """Every layer with parameters."""
 

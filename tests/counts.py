@@ -31,7 +31,8 @@ def programs():
     for layer in registry.LAYERS:
         params = jax.eval_shape(lambda layer=layer: layer.draw(jax.random.key(0), d))
         yield f"{layer.title} layer", layer.fn, (params, shape(3, 20, d))
-    params = jax.eval_shape(lambda: registry.LAYERS[-1].draw(jax.random.key(0), d))
+    heads_of = next(layer for layer in registry.LAYERS if layer.name == "multihead_attention")
+    params = jax.eval_shape(lambda: heads_of.draw(jax.random.key(0), d))
     cache = jax.eval_shape(lambda: decoding.init_cache(20, d // 4, h_kv=4))
     yield "decoding step", lambda p, x, c: decoding.step(p, x, c)[0], (params, shape(1, d), cache)
 

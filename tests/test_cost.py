@@ -117,7 +117,7 @@ SIZES = ("n", "m", "d", "d_k", "d_v", "d_ff", "d_h", "h", "h_kv", "batch")
 MODELS = {
     model: [name for name in inspect.signature(model).parameters if name in SIZES]
     for model in (cost.attention, cost.transformer_layer, *(getattr(cost, layer.name) for layer in registry.LAYERS))
-    if model not in (cost.conv, cost.s4d, cost.mamba)
+    if model not in (cost.conv, cost.s4d, cost.mamba, cost.latent_attention)
 }
 TOTALS = (
     *("matmul_flops", "other_flops", "flops", "transcendentals", "bytes_read", "bytes_written", "sequential"),

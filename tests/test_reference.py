@@ -21,7 +21,7 @@ from attnlib import decoding, feature_maps, hardness, reference, taylor
 FILE = pathlib.Path(reference.__file__)
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
 # Arguments that change what a kernel costs and not what it returns.
-COST = {"attention", "block_k", "block_q", "chunk", "context", "mode", "tree"}
+COST = {"absorbed", "attention", "block_k", "block_q", "chunk", "context", "mode", "tree"}
 # Not mechanisms and not layers: what draws parameters and patterns, makes an empty state, distributes, or measures.
 OTHERS = {"init_", "_pattern", "_state", "spread", "measure_device"}
 

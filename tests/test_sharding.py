@@ -168,6 +168,7 @@ WEIGHTS = {
     *("w", "u", "b", "b_n", "w_1", "w_2", "w_q", "w_k", "w_v", "w_o", "w_depth", "w_point"),
     *("log_dt", "log_a", "a_im", "c_re", "c_im", "skip"),
     *("w_in", "w_conv", "b_conv", "w_x", "w_dt", "b_dt", "a_log", "w_out"),
+    *("w_dkv", "g_kv", "w_uk", "w_uv"),
 }
 
 

@@ -59,6 +59,7 @@ BY_HAND = {
     "Mamba": sympy.Rational(25, 2) * N * D**2 + 8 * N * D * 8,
     "feed-forward": 16 * N * D**2,
     "multi-head attention": 8 * N * D**2 + 4 * N**2 * D,
+    "latent attention": sympy.Rational(45, 4) * N * D**2 + 5 * N**2 * D,
 }
 # name: program and model of a layer, its model for symbols, its FLOPs by formula, exponents of n and d in it, the
 # products on its longest chain and whether these grow with n

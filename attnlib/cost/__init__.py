@@ -23,6 +23,9 @@ from attnlib.cost.flash import cover as cover
 from attnlib.cost.flash import flash_attention as flash_attention
 from attnlib.cost.gated import gated_linear_attention as gated_linear_attention
 from attnlib.cost.gated import gated_linear_attention_step as gated_linear_attention_step
+from attnlib.cost.latent import latent_attention as latent_attention
+from attnlib.cost.latent import latent_cache as latent_cache
+from attnlib.cost.latent import latent_step as latent_step
 from attnlib.cost.linear import linear_attention as linear_attention
 from attnlib.cost.linear import linear_attention_step as linear_attention_step
 from attnlib.cost.linformer import linformer_attention as linformer_attention

@@ -8,6 +8,7 @@ forgets instead, as asked. `jax.jit(step, donate_argnums=2)` updates the cache i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -206,12 +207,7 @@ def prefill(
     name = "decoding.prefill"
     _check_layer(name, params, x, cache)
     _arrays.scalar(name, "scale", scale)
-    n, c = x.shape[-2], cache.capacity
-    if n > c and not cache.ring:
-        raise ValueError(f"{name}: x: expected at most {c} positions, the capacity of the cache, got {n}")
-    known = _known(cache.length)
-    if known is not None and known != 0:
-        raise ValueError(f"{name}: cache: expected an empty one, got one of length {known}")
+    _check_prompt(name, x, cache)
     return _each_device(name, (_prefill,), {"x": jnp.asarray(x)}, 2, cache, params, scale)
 
 
@@ -300,15 +296,19 @@ def _attend_here(
 
 def _prefill(arrays: dict[str, Array], cache: KVCache, params: Params) -> tuple[Array, KVCache]:
     x, scale, (h_kv, h) = arrays["x"], params.get("scale"), (len(params[w]) for w in ("w_k", "w_q"))
-    lead, n, c = x.shape[:-2], x.shape[-2], cache.capacity
+    lead, n = x.shape[:-2], x.shape[-2]
     w_q, w_k, w_v, w_o = (params[w].astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
     q, k, v = (jnp.einsum("...nd,hdk->...hnk", x, w) for w in (w_q, w_k, w_v))
     grouped = q.reshape(*lead, h_kv, h // h_kv, n, -1)
-    window = c if cache.ring else None
+    window = cache.capacity if cache.ring else None
     o = flash_attention(grouped, k[..., None, :, :], v[..., None, :, :], causal=True, scale=scale, window=window)
     o = cast(Array, o)  # without `return_lse` it is no tuple
-    y = jnp.einsum("...hnk,hkd->...nd", o.reshape(*lead, h, n, -1), w_o)
-    empty = cache.length == 0
+    return _fill(jnp.einsum("...hnk,hkd->...nd", o.reshape(*lead, h, n, -1), w_o), k, v, cache)
+
+
+def _fill(y: Array, k: Array, v: Array, cache: KVCache) -> tuple[Array, KVCache]:
+    """Return the output y, NaN unless the cache is empty, and the cache filled with k (..., n, d_k) and v."""
+    empty, n, c = cache.length == 0, k.shape[-2], cache.capacity
     # Position t lies in slot t mod c: the last c of a longer prompt, turned.
     keep = min(n, c)
     k, v = (jnp.roll(a[..., n - keep :, :], n % c if keep == c else 0, axis=-2) for a in (k, v))
@@ -328,21 +328,32 @@ def _step(context: int, arrays: dict[str, Array], cache: KVCache, params: Params
     x, scale = arrays["x"], params.get("scale")
     lead, h = x.shape[:-2], len(params["w_q"])
     w_q, w_k, w_v, w_o = (params[w].astype(x.dtype) for w in ("w_q", "w_k", "w_v", "w_o"))
-    rows = x.reshape(1, -1, x.shape[-1])
-    barrier: Any = jax.lax.optimization_barrier
-
-    def project(w: Array) -> Array:
-        # One product a head. The barrier keeps XLA from making one product of all heads, for which it would write
-        # every matrix anew at each step: that alone takes as long as reading the cache.
-        each: Array = barrier(jnp.broadcast_to(rows, (len(w), *rows.shape[1:])))
-        return jnp.moveaxis(each @ w, 0, 1).reshape(*lead, len(w), 1, -1)
-
-    o, cache = _attend(project(w_q), project(w_k), project(w_v), cache, scale, context)
+    o, cache = _attend(_project(x, w_q), _project(x, w_k), _project(x, w_v), cache, scale, context)
     return jnp.einsum("...hnk,hkd->...nd", o.reshape(*lead, h, 1, -1).astype(x.dtype), w_o), cache
 
 
-def _attend(q: Array, k: Array, v: Array, cache: KVCache, scale: Any, context: int) -> tuple[Array, KVCache]:
-    shape = (*q.shape[:-1], v.shape[-1])
+def _project(x: Array, w: Array) -> Array:
+    """Return one position (..., 1, d) times a matrix of each head, (..., h, 1, k)."""
+    rows = x.reshape(1, -1, x.shape[-1])
+    barrier: Any = jax.lax.optimization_barrier
+    # One product a head. The barrier keeps XLA from making one product of all heads, for which it would write
+    # every matrix anew at each step: that alone takes as long as reading the cache.
+    each: Array = barrier(jnp.broadcast_to(rows, (len(w), *rows.shape[1:])))
+    return jnp.moveaxis(each @ w, 0, 1).reshape(*x.shape[:-2], len(w), 1, -1)
+
+
+def _attend(
+    q: Array,
+    k: Array,
+    v: Array,
+    cache: KVCache,
+    scale: Any,
+    context: int,
+    meet: Callable[[Array, Array, Array], Array] = lambda q, keys, _: q @ keys,
+    read: Callable[[Array, Array], Array] = jnp.matmul,
+) -> tuple[Array, KVCache]:
+    """Store k and v, and attend: scores are meet(q, keys, values), and read(p, values) sums values with weights p."""
+    lead = q.shape[:-1]
     heads, d_k, c = cache.k.shape
     wide = _arrays.wide(q, cache.k)
     t = cache.length
@@ -351,14 +362,17 @@ def _attend(q: Array, k: Array, v: Array, cache: KVCache, scale: Any, context: i
     keys = _write(cache.k, k.reshape(heads, d_k, 1), slot, -1, full)
     values = _write(cache.v, v.reshape(heads, 1, -1), slot, -2, full)
     # The queries of a group as rows: two plain products, which read the cache once.
-    q = (q.astype(wide) * jnp.asarray(1 / math.sqrt(d_k) if scale is None else scale, wide)).reshape(heads, -1, d_k)
-    s = q @ keys[..., :context].astype(wide)
+    q = (q.astype(wide) * jnp.asarray(1 / math.sqrt(d_k) if scale is None else scale, wide)).reshape(
+        heads, -1, q.shape[-1]
+    )
+    read_keys, read_values = keys[..., :context].astype(wide), values[:, :context].astype(wide)
+    s = meet(q, read_keys, read_values)
     used = jnp.minimum(t + 1, c)
     seen = jax.lax.broadcasted_iota(jnp.int32, s.shape, 2) < used
     s = jnp.where(seen, s, -jnp.inf)
     p = jnp.exp(s - s.max(axis=-1, keepdims=True))
-    o = p @ values[:, :context].astype(wide) / p.sum(axis=-1, keepdims=True)
-    o = jnp.where(full | (used > context), jnp.nan, o).astype(v.dtype).reshape(shape)
+    o = read(p, read_values) / p.sum(axis=-1, keepdims=True)
+    o = jnp.where(full | (used > context), jnp.nan, o).astype(v.dtype).reshape(*lead, o.shape[-1])
     return o, replace(cache, k=keys, v=values, length=jnp.where(t < 0, t, t + 1))
 
 
@@ -401,6 +415,16 @@ def _check_context(name: str, cache: KVCache, context: Any) -> int:
     if not used <= context <= c:
         raise ValueError(f"{name}: context: expected {used} to {c} slots, got {context}")
     return int(context)
+
+
+def _check_prompt(name: str, x: Any, cache: KVCache) -> None:
+    """Check that a prompt fits, and that the cache is empty as far as is known."""
+    n, c = x.shape[-2], cache.capacity
+    if n > c and not cache.ring:
+        raise ValueError(f"{name}: x: expected at most {c} positions, the capacity of the cache, got {n}")
+    known = _known(cache.length)
+    if known is not None and known != 0:
+        raise ValueError(f"{name}: cache: expected an empty one, got one of length {known}")
 
 
 def _check_layer(name: str, params: Any, x: Any, cache: Any) -> None:
