@@ -1,5 +1,6 @@
 """Latent attention: the definition, both forms, generation, what a cache holds, costs, every bad argument."""
 
+import math
 from functools import partial
 
 import jax
@@ -87,7 +88,7 @@ def test_masks_scale_and_positions(absorbed, rng):
             {"mask": pairs[0, 0, 0]},
             {"scale": jnp.float64(0.3)},
             {"positions": jnp.asarray(rng.integers(0, 1000, (2, 9)), jnp.int32)},
-            {"positions": jnp.arange(9, dtype=jnp.uint8), "causal": True},
+            {"positions": jnp.arange(9, dtype=jnp.int8), "causal": True},
         ):
             close(layer(params, x, **options), reference.latent_attention(params, x, **options))
 
@@ -198,16 +199,17 @@ def test_a_full_cache_gives_nan_where_its_length_is_traced(rng):
     assert jnp.isnan(y).all()
 
 
-def test_the_cache_is_updated_in_place():
+# Older XLA copies a cache that has one head in all.
+@pytest.mark.parametrize("batch", [pytest.param((), marks=pytest.mark.newest), (3,)], ids=str)
+def test_the_cache_is_updated_in_place(batch):
     sizes = {"rank": 256, "d_k": 64, "d_rope": 32, "d_v": 64}
     params = jax.eval_shape(lambda: init_latent_attention(jax.random.key(0), 512, 16, **sizes))
-    for batch in (1, 3):
-        cache = jax.eval_shape(lambda batch=batch: decoding.init_cache(8192, 32, d_v=256, batch=(batch,)))
-        held = cost.latent_cache(8192, 256, 32, batch=batch, dtype="float32")
-        x = jax.ShapeDtypeStruct((batch, 1, 512), jnp.float32)
-        memory = jax.jit(latent_step, donate_argnums=2).lower(params, x, cache).compile().memory_analysis()
-        assert memory.alias_size_in_bytes >= held
-        assert memory.temp_size_in_bytes < held / 4
+    cache = jax.eval_shape(lambda: decoding.init_cache(8192, 32, d_v=256, batch=batch))
+    held = cost.latent_cache(8192, 256, 32, batch=math.prod(batch), dtype="float32")
+    x = jax.ShapeDtypeStruct((*batch, 1, 512), jnp.float32)
+    memory = jax.jit(latent_step, donate_argnums=2).lower(params, x, cache).compile().memory_analysis()
+    assert memory.alias_size_in_bytes >= held
+    assert memory.temp_size_in_bytes < held / 4
 
 
 # --- transformations ------------------------------------------------------------------------------------------------
@@ -266,7 +268,7 @@ def test_operations_equal_the_model(absorbed, rank_q, rng):
             around = [step for step in model().steps if step.name not in core]
             assert sum(s.other_flops for s in around) == forward.other_flops - tiles.other_flops
             assert sum(s.transcendentals for s in around) == forward.transcendentals - tiles.transcendentals
-            assert count.saved(layer, params, x) == pytest.approx(model().saved, rel=0.3)
+            assert count.saved(layer, params, x) == model().saved
 
 
 @low

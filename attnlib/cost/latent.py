@@ -74,11 +74,12 @@ def latent_attention(
     b, wide = itemsizes(name, dtype)
     d_q = s.d_k + s.d_rope
     q, k, v = (s.rank + s.d_rope, s.rank + s.d_rope, s.rank) if absorbed else (d_q, s.h * d_q, s.h * s.d_v)
+    o = s.rank if absorbed else s.d_v
     with _check.named(name, "cost.flash_attention"):
         core = flash_attention(
             n,
             q,
-            d_v=v if absorbed else s.d_v,
+            d_v=o,
             h=s.h,
             h_kv=1 if absorbed else s.h,
             batch=batch,
@@ -95,14 +96,14 @@ def latent_attention(
         steps = (*steps, *(back[step.name] for step in reversed(after)), *core.steps[3:])
         steps = (*steps, *(back[step.name] for step in reversed(before)))
     weights = s.weights
-    # x, latents before and after their norms, queries before they are turned, what attention reads and writes.
-    o = v if absorbed else s.d_v
-    kept = b * p * (s.d + 2 * (s.rank + s.d_rope + s.low) + s.h * (d_q + q + o) + k + v)
+    # x, latents before their norms and what products read after them, and the sums of values; absorbed also the
+    # queries before they are. Angles are made of positions alone.
+    kept = s.d + s.rank + 2 * s.low + s.h * s.d_v + (s.h * (s.d_k + s.rank) if absorbed else s.rank)
     return Cost(
         steps,
         parameters=weights,
-        live=core.live + kept - b * p * s.d,
-        saved=core.saved + kept + b * weights,
+        live=core.live + b * p * (s.h * (q + o) + k + v),
+        saved=core.saved + b * (p * kept + weights),
         path=1,
     )
 

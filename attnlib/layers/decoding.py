@@ -287,6 +287,9 @@ def _with_cache(
     return o, cache.k, cache.v, cache.length
 
 
+_barrier: Any = jax.lax.optimization_barrier
+
+
 def _attend_here(
     context: int, arrays: dict[str, Array], cache: KVCache, shared: dict[str, Array]
 ) -> tuple[Array, KVCache]:
@@ -335,10 +338,9 @@ def _step(context: int, arrays: dict[str, Array], cache: KVCache, params: Params
 def _project(x: Array, w: Array) -> Array:
     """Return one position (..., 1, d) times a matrix of each head, (..., h, 1, k)."""
     rows = x.reshape(1, -1, x.shape[-1])
-    barrier: Any = jax.lax.optimization_barrier
     # One product a head. The barrier keeps XLA from making one product of all heads, for which it would write
     # every matrix anew at each step: that alone takes as long as reading the cache.
-    each: Array = barrier(jnp.broadcast_to(rows, (len(w), *rows.shape[1:])))
+    each: Array = _barrier(jnp.broadcast_to(rows, (len(w), *rows.shape[1:])))
     return jnp.moveaxis(each @ w, 0, 1).reshape(*x.shape[:-2], len(w), 1, -1)
 
 
@@ -361,6 +363,8 @@ def _attend(
     slot = t % c if cache.ring else jnp.clip(t, 0, c - 1)
     keys = _write(cache.k, k.reshape(heads, d_k, 1), slot, -1, full)
     values = _write(cache.v, v.reshape(heads, 1, -1), slot, -2, full)
+    # With one head XLA would write twice, once for the cache and once for what reads it, each into a copy of its own.
+    keys, values = _barrier((keys, values))
     # The queries of a group as rows: two plain products, which read the cache once.
     q = (q.astype(wide) * jnp.asarray(1 / math.sqrt(d_k) if scale is None else scale, wide)).reshape(
         heads, -1, q.shape[-1]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
@@ -94,7 +95,8 @@ def init_latent_attention(
     if d_rope % 2:
         raise ValueError(f"{name}: d_rope: expected an even number, got {d_rope}")
     _arrays.floating_dtype(name, dtype)
-    own, gains = {"w_q": ((h, d, d_k + d_rope), d)}, {"g_kv": rank}
+    own: dict[str, tuple[tuple[int, ...], int]] = {"w_q": ((h, d, d_k + d_rope), d)}
+    gains = {"g_kv": rank}
     if rank_q is not None:
         own = {"w_dq": ((d, rank_q), d), "w_uq": ((h, rank_q, d_k + d_rope), rank_q)}
         gains |= {"g_q": rank_q}
@@ -369,8 +371,9 @@ def _rotated(x: Array, cos: Array, sin: Array) -> Array:
     return turned.reshape(x.shape).astype(x.dtype)
 
 
+@jax.checkpoint
 def _norm(x: Array, gain: Array) -> Array:
-    """Divide x by its root mean square, in float32 or wider, and multiply by the gain."""
+    """Divide x by its root mean square, in float32 or wider, and multiply by the gain. Gradients keep x alone."""
     wide = x.astype(_arrays.wide(x))
     wide = wide / jnp.sqrt((wide * wide).mean(axis=-1, keepdims=True) + EPS)
     return (wide * jnp.broadcast_to(gain, x.shape).astype(wide.dtype)).astype(x.dtype)
