@@ -259,12 +259,15 @@ def test_known_totals():
     assert round(100 * core / share.matmul_flops) == 92
 
 
-@pytest.mark.parametrize("batch", [(), (1,), (2, 3)], ids=str)
-def test_the_cache_is_updated_in_place(batch):
-    params = jax.eval_shape(lambda: layer(16, 16, 512))
-    cache = jax.eval_shape(lambda: init_cache(4096, 32, h_kv=16, batch=batch))
-    size = cost.kv_cache(4096, 32, h_kv=16, batch=math.prod(batch), dtype="float32")
-    x = jax.ShapeDtypeStruct((*batch, 1, 512), jnp.float32)
+# Older XLA copies a cache that has one head in all.
+@pytest.mark.parametrize(
+    ("h_kv", "batch"), [(16, ()), (16, (1,)), (16, (2, 3)), pytest.param(1, (), marks=pytest.mark.newest)], ids=str
+)
+def test_the_cache_is_updated_in_place(h_kv, batch):
+    params = jax.eval_shape(lambda: layer(2 * h_kv, h_kv, 64 * h_kv))
+    cache = jax.eval_shape(lambda: init_cache(4096, 32, h_kv=h_kv, batch=batch))
+    size = cost.kv_cache(4096, 32, h_kv=h_kv, batch=math.prod(batch), dtype="float32")
+    x = jax.ShapeDtypeStruct((*batch, 1, 64 * h_kv), jnp.float32)
     memory = jax.jit(step, donate_argnums=2).lower(params, x, cache).compile().memory_analysis()
     assert memory.alias_size_in_bytes >= size
     assert memory.temp_size_in_bytes < size / 8

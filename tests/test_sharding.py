@@ -11,7 +11,17 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from support import FULL
 
-from attnlib import decoding, flash_attention, init_multihead_attention, registry, spread, taylor_attention
+from attnlib import (
+    decoding,
+    flash_attention,
+    init_latent_attention,
+    init_multihead_attention,
+    latent_prefill,
+    latent_step,
+    registry,
+    spread,
+    taylor_attention,
+)
 from attnlib.kernels import linear
 from attnlib.kernels.gated import gated_linear_attention_state, gated_linear_attention_step
 
@@ -80,6 +90,23 @@ def prefill_and_steps(ring, rng):
         outs = [out]
         for t in (4, 5):
             out, cache = decoding.step(weights, a["x"][:, t : t + 1], cache)
+            outs.append(out)
+        return jnp.concatenate(outs, axis=1), cache.k, cache.v
+
+    return fn, {**params, "x": x}
+
+
+def latent_prefill_and_steps(rng):
+    """A prompt, then a position in each form."""
+    params = init_latent_attention(jax.random.key(0), 8, 2, rank=6, rank_q=5)
+    x = jnp.asarray(rng.normal(size=(2, 6, 8)), jnp.float32)
+
+    def fn(a):
+        weights = {w: p for w, p in a.items() if w != "x"}
+        out, cache = latent_prefill(weights, a["x"][:, :4], decoding.init_cache(8, 2, d_v=6, batch=(2,)), scale=0.5)
+        outs = [out]
+        for t, absorbed in ((4, True), (5, False)):
+            out, cache = latent_step(weights, a["x"][:, t : t + 1], cache, absorbed=absorbed)
             outs.append(out)
         return jnp.concatenate(outs, axis=1), cache.k, cache.v
 
@@ -156,19 +183,23 @@ CASES = {
     **{f"{name}, states": partial(recurrent_states, name) for name in ("gru", "lstm")},
     "prefill and steps": partial(prefill_and_steps, False),
     "prefill and steps, ring": partial(prefill_and_steps, True),
+    "latent, prefill and steps": latent_prefill_and_steps,
     "attend": attend_once,
     "linear, steps": linear_steps,
     "gated, steps": gated_steps,
     "taylor, centred": taylor_centred,
     "spread": spread_case,
 }
-STEPS = ("prefill and steps", "prefill and steps, ring", "attend", "linear, steps", "gated, steps", "taylor, centred")
+STEPS = (
+    *("prefill and steps", "prefill and steps, ring", "latent, prefill and steps", "attend"),
+    *("linear, steps", "gated, steps", "taylor, centred"),
+)
 """Long programs: their gradients only where every case is tried."""
 WEIGHTS = {
     *("w", "u", "b", "b_n", "w_1", "w_2", "w_q", "w_k", "w_v", "w_o", "w_depth", "w_point"),
     *("log_dt", "log_a", "a_im", "c_re", "c_im", "skip"),
     *("w_in", "w_conv", "b_conv", "w_x", "w_dt", "b_dt", "a_log", "w_out"),
-    *("w_dkv", "g_kv", "w_uk", "w_uv"),
+    *("w_dq", "g_q", "w_uq", "w_dkv", "g_kv", "w_uk", "w_uv"),
 }
 
 

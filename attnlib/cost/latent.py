@@ -154,7 +154,7 @@ def latent_step(
         >>> sizes = {"rank": 512, "rank_q": 1536, "d_k": 128, "d_rope": 64}  # DeepSeek-V2
         >>> absorbed, expanded = (latent_step(4096, 5120, 128, **sizes, absorbed=a) for a in (True, False))
         >>> round(expanded.matmul_flops / absorbed.matmul_flops)
-        93
+        96
     """
     name = "cost.latent_step"
     t, batch = size(name, "t", t), size(name, "batch", batch)
