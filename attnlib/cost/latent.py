@@ -276,11 +276,10 @@ def _sizes(name: str, d: Any, h: Any, rank: Any, rank_q: Any, d_k: Any, d_rope: 
     return _Sizes(d, h, rank, rank_q, d_k, d_rope, d_k if d_v is None else size(name, "d_v", d_v))
 
 
-def _even(name: str, d_rope: Number) -> Number:
-    """Return half of a width that has to be even."""
+def _even(name: str, d_rope: Number) -> None:
+    """Raise unless a width that is a number is even."""
     if not symbolic(d_rope) and np.any(np.asarray(d_rope % 2)):
         raise ValueError(f"{name}: d_rope: expected an even number, got {d_rope}")
-    return d_rope / 2 if symbolic(d_rope) else d_rope // 2
 
 
 def _around(
@@ -327,11 +326,11 @@ def _around(
             calls=1 + low,
         ),
         *([product("up", *up)] if up else []),
-        # Three FLOPs a number, and an angle for each pair, with its cosine and sine.
+        # Three FLOPs a number; for each pair an angle, with its cosine, sine and the opposite of it.
         Step(
             "rotary",
             0,
-            3 * turned + _even("", s.d_rope) * n,
+            3 * turned + n * s.d_rope,
             n * s.d_rope,
             bytes_read=b * turned + wide * n * s.d_rope,
             bytes_written=b * turned + wide * n * s.d_rope,

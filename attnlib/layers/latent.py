@@ -359,15 +359,15 @@ def _queries_and_latents(each: Heads, x: Array, p: Params, positions: Array) -> 
     turns = jnp.asarray(BASE ** (-np.arange(0, d_rope, 2) / d_rope), wide)
     angles = positions.astype(wide)[..., None] * lift(turns, positions.ndim + 1)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
-    turned = _rotated(q[..., d_k:], cos[..., None, :, :], sin[..., None, :, :])
+    cos, sin = jnp.stack([cos, cos], axis=-1), jnp.stack([-sin, sin], axis=-1)
+    turned = _rotated(q[..., d_k:], cos[..., None, :, :, :], sin[..., None, :, :, :])
     return q[..., :d_k], turned, _norm(latent, p["g_kv"]), _rotated(key, cos, sin)
 
 
 def _rotated(x: Array, cos: Array, sin: Array) -> Array:
-    """Turn pairs of neighbours in x (..., n, d) by angles (..., n, d/2), float32 or wider."""
+    """Turn pairs of neighbours in x (..., n, d) by angles, whose cosines and ∓ sines are (..., n, d/2, 2)."""
     pairs = x.astype(cos.dtype).reshape(*x.shape[:-1], -1, 2)
-    a, b, cos, sin = pairs[..., 0], pairs[..., 1], lift(cos, x.ndim), lift(sin, x.ndim)
-    turned = jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-1)
+    turned = pairs * lift(cos, x.ndim + 1) + jnp.flip(pairs, axis=-1) * lift(sin, x.ndim + 1)
     return turned.reshape(x.shape).astype(x.dtype)
 
 
