@@ -1,6 +1,7 @@
 """The command `python -m attnlib`: what mechanisms cost side by side, how long they take, whether a formula holds.
 
 Costs come from `attnlib.cost`, mechanisms and layers from `attnlib.registry`; JAX is not needed but for `sat`.
+`model` asks what a whole model takes: `attnlib._model`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from attnlib import cost, registry
+from attnlib import _model, cost, registry
 from attnlib._numbers import binary
+from attnlib.cost.formats import near
 
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 # Options whose names are too long for a column, as the text writes them; without a letter, in the JSON alone.
@@ -48,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return sat(arguments[1:])
     parser = Parser("python -m attnlib", description="What attention costs, from the models of attnlib.cost.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="table | roofline | sat")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="table | roofline | model | sat")
     table = commands.add_parser("table", help="all mechanisms side by side")
     steps = commands.add_parser("roofline", help="the steps of one mechanism or layer, and what each waits for")
+    whole = commands.add_parser("model", help="what a published model, or a config.json, takes on some devices")
     commands.add_parser("sat", help="decide a formula by one call of attention (python -m attnlib.hardness)")
     steps.add_argument("name", help=", ".join(costs()))
     for command in (table, steps):
@@ -62,7 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--device", type=_device, default="H100", help=f"{', '.join(cost.ACCELERATORS)}")
         command.add_argument("--dtype", default="bfloat16", help="of queries, keys and values; default: %(default)s")
         command.add_argument("--json", action="store_true", help="numbers for a program")
+    _model.arguments(whole, _size, _device)
     options = parser.parse_args(arguments)
+    if options.command == "model":
+        try:
+            print(_model.run(options))
+        except (OSError, ValueError) as error:
+            whole.error(str(error))
+        return 0
     if options.d % options.h:
         parser.error(f"--h: expected a divisor of d = {options.d}, got {options.h}")
     run = _table if options.command == "table" else _roofline
@@ -199,7 +209,8 @@ def _device(text: str) -> cost.Device:
     """Return the accelerator whose name this is, whatever the case and the spaces."""
     known = {_plainly(name): device for name, device in cost.ACCELERATORS.items()}
     if _plainly(text) not in known:
-        raise argparse.ArgumentTypeError(f"expected one of {', '.join(cost.ACCELERATORS)}, got {text!r}")
+        hint = near(_plainly(text), known)
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(cost.ACCELERATORS)}, got {text!r}{hint}")
     return known[_plainly(text)]
 
 

@@ -91,8 +91,8 @@ BAD = {
     "a length of nothing": (["table", "--n", "0", "--d", "10"], "--n: expected an integer of at least 1, got '0'"),
     "a length in words": (["table", "--n", "many", "--d", "10"], "expected an integer of at least 1, got 'many'"),
     "no width": (["table", "--n", "8"], "required: --d"),
-    "nothing": ([], "required: table | roofline | sat"),
-    "an unknown command": (["tabel", *SIZES], "'table', 'roofline', 'sat'"),
+    "nothing": ([], "required: table | roofline | model | sat"),
+    "an unknown command": (["tabel", *SIZES], "'table', 'roofline', 'model', 'sat'"),
 }
 
 
@@ -105,7 +105,7 @@ def test_bad_input_is_one_line(capsys, name):
     assert end.value.code == 2
     assert out == ""
     assert err.count("\n") == 1
-    assert said in err.replace("(choose from table, roofline, sat)", "'table', 'roofline', 'sat'")
+    assert said in err.replace("(choose from table, roofline, model, sat)", "'table', 'roofline', 'model', 'sat'")
 
 
 def test_sat_is_the_command_of_hardness(tmp_path, capsys):

@@ -198,18 +198,20 @@ def alternatives(found: Serving) -> dict[str, Serving]:
         >>> from attnlib.cost import ACCELERATORS, MODELS
         >>> found = serving(MODELS["llama-3-70b"], 65536, ACCELERATORS["H100"], batch=16, devices=4)
         >>> [name for name, other in alternatives(found).items() if other.fits]
-        ['cache in int4', 'twice the devices']
+        ['both in fp8', 'cache in int4', 'both in int4', 'twice the devices']
     """
     if not isinstance(found, Serving):
         raise ValueError(f"cost.alternatives: found: expected a Serving, got {type(found).__name__}")
     stored, kept = found.formats
     changes: dict[str, dict[str, Any]] = {}
     for smaller in ("fp8", "int4"):
-        if format_of("", "", smaller).bits_each < stored.bits_each:
-            changes[f"weights in {smaller}"] = {"weights": smaller}
-    for smaller in ("fp8", "int4"):
-        if found.cache.kinds and format_of("", "", smaller).bits_each < kept.bits_each:
-            changes[f"cache in {smaller}"] = {"cache": smaller}
+        less = {
+            "weights": format_of("", "", smaller).bits_each < stored.bits_each,
+            "cache": bool(found.cache.kinds) and format_of("", "", smaller).bits_each < kept.bits_each,
+        }
+        changes |= {f"{what} in {smaller}": {what: smaller} for what in less if less[what]}
+        if all(less.values()):
+            changes[f"both in {smaller}"] = dict.fromkeys(less, smaller)
     if found.context > 1:
         changes["half the context"] = {"context": found.context // 2}
     if found.batch > 1:

@@ -1,0 +1,323 @@
+"""The command `python -m attnlib model`: what a model takes on some devices, what fits, and what to change first."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from attnlib import cost
+from attnlib._numbers import binary
+from attnlib.cost.formats import near
+from attnlib.cost.roofline import Roofline
+
+USUAL = 8192
+"""The context of a model whose authors give none."""
+
+
+def arguments(parser: argparse.ArgumentParser, size: Callable[[str], int], device: Callable[[str], Any]) -> None:
+    """Add the options of the command."""
+    add = parser.add_argument
+    add("name", nargs="?", help="of a published model; --list shows them")
+    add("--config", metavar="FILE", help="a config.json in its place")
+    add("--list", action="store_true", help="the published models, and the families of config.json that are read")
+    add("--context", type=size, help="positions of each sequence; default: what its authors give")
+    add("--batch", type=size, default=1, help="sequences; default: %(default)s")
+    add("--device", type=device, default="H100", help=f"{', '.join(cost.ACCELERATORS)}; default: %(default)s")
+    add("--devices", type=size, default=1, help="how many share the model; default: %(default)s")
+    add("--dtype", default="bfloat16", help=f"of weights: {', '.join(cost.FORMATS)}; default: %(default)s")
+    add("--kv-dtype", default="bfloat16", help="of keys and values: the same; default: %(default)s")
+    add("--page", type=size, default=16, help="positions that are allocated together; default: %(default)s")
+    add("--usable", type=float, default=0.9, help="share of the memory that may be used; default: %(default)s")
+    add("--fit", action="store_true", help="the longest context and the largest batch that fit")
+    add("--json", action="store_true", help="numbers for a program")
+
+
+def run(options: argparse.Namespace) -> str:
+    """Return what the command prints."""
+    if options.list:
+        return listing()
+    model = chosen(options.name, options.config)
+    common: dict[str, Any] = {"devices": options.devices, "page": options.page, "usable": options.usable}
+    formats: dict[str, Any] = {
+        "weights": cost.formats.format_of("python -m attnlib model", "--dtype", options.dtype),
+        "cache": cost.formats.format_of("python -m attnlib model", "--kv-dtype", options.kv_dtype),
+    }
+    device = options.device
+    common["dtype"] = "bfloat16" if "bfloat16" in device.matmul else "float16"
+    context = options.context or model.context or USUAL
+    found = cost.serving(model, context, device, batch=options.batch, **common, **formats)
+    if options.fit:
+        if not model.causal:
+            raise ValueError(f"--fit: expected a model that generates, got {model.name}")
+        return fit(found, common, options.json)
+    return as_json(found) if options.json else report(found)
+
+
+def chosen(name: str | None, config: str | None) -> cost.Model:
+    """Return the model of that name, or of that file."""
+    if (name is None) == (config is None):
+        given = "neither" if name is None else "both"
+        raise ValueError(f"name: expected the name of a model or --config FILE, got {given}; --list shows the names")
+    if config is not None:
+        try:
+            fields = json.loads(Path(config).read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            raise ValueError(f"--config: expected a file of JSON, got {config!r}, which is no text") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--config: expected a file of JSON, got {config!r}: {error}") from None
+        except OSError as error:
+            raise ValueError(f"--config: expected a file, got {config!r}: {error.strerror}") from None
+        return cost.read_config(fields, name=Path(config).stem if Path(config).stem != "config" else "")
+    assert name is not None
+    key = name.lower().replace("_", "-").replace(" ", "-")
+    if key not in cost.MODELS:
+        hint = near(key, cost.MODELS) or f"; --list shows all {len(cost.MODELS)}"
+        raise ValueError(f"name: expected the name of a published model, got {name!r}{hint}")
+    return cost.MODELS[key]
+
+
+def listing() -> str:
+    """Return the published models, one a line, and the families that are read."""
+    rows = [("name", "parameters", "at work", "layers", "cache a token")]
+    for name, model in cost.MODELS.items():
+        whole, active = cost.model_parameters(model), cost.model_parameters(model, active=True)
+        kept = "–"
+        if model.causal:
+            # What one position more adds, where no window is full and no state is counted.
+            kept = binary(cost.model_cache(model, 2).needed - cost.model_cache(model, 1).needed)
+        rows.append((name, f"{whole:,}", f"{active / 1e9:.2f} B", str(len(model.layers)), kept))
+    read = "config.json of: " + ", ".join(cost.published.FAMILIES)
+    return aligned(rows) + "\n" + wrapped(read)
+
+
+def report(found: cost.Serving) -> str:
+    """Return the tables and what follows from them."""
+    model, stored, kept = found.model, *found.formats
+    kinds = ", ".join(f"{count} × {mixer.title}" for mixer, count in model.mixers.items())
+    whole, active = cost.model_parameters(model), cost.model_parameters(model, active=True)
+    work = f", {scaled(active)} at work" if active < 0.9 * whole else ""
+    lines = [
+        wrapped(f"{model.name}: {scaled(whole)} parameters{work}, d = {model.d}; attention: {kinds}"),
+        wrapped(
+            f"context {found.context:,}, batch {found.batch}, {found.devices} × {found.device.name}, "
+            f"weights {stored.name}, cache {kept.name}"
+        ),
+    ]
+    if model.context is not None and found.context > model.context:
+        lines.append(f"longer than the {model.context:,} positions that its authors give")
+    lines += ["", memory_table(found), "", *(wrapped(x) for x in (*verdict(found), *repeated(found)))]
+    lines += ["", time_table(found), ""]
+    lines += [changes_table(found), "", *(wrapped(x) for x in advice(found))]
+    return "\n".join(lines)
+
+
+def memory_table(found: cost.Serving) -> str:
+    """Return what one device holds."""
+    rows = [("on each device", "bytes", "share", "")]
+
+    def row(what: str, size: int, remark: str = "") -> None:
+        rows.append((what, binary(size), f"{100 * size / max(1, found.needed):.0f} %", remark))
+
+    row("weights", found.weights)
+    if found.model.causal:
+        row("cache", found.cache.allocated)
+        if len(found.cache.kinds) > 1:
+            for kind in found.cache.kinds:
+                row(f"  {kind.layers} × {kind.title}", kind.allocated)
+    row("activations", found.activations)
+    row("needed", found.needed)
+    share = f"{100 * found.usable:.3g} % of {found.device.memory / 1e9:.3g} GB"
+    rows.append(("usable", binary(found.memory), "", share))
+    return aligned(rows, right=(1, 2))
+
+
+def verdict(found: cost.Serving) -> list[str]:
+    """Say whether it fits, and what needs most."""
+    parts = {"the weights": found.weights, "the cache": found.cache.allocated, "activations": found.activations}
+    most = max(parts, key=lambda what: parts[what])
+    if found.fits:
+        return [f"It fits: {binary(found.memory - found.needed)} free. Most is {most}."]
+    return [f"It does not fit: {binary(found.needed - found.memory)} too much. Most is {most}."]
+
+
+def repeated(found: cost.Serving) -> list[str]:
+    """Say what several devices hold each for themselves, though it is the same."""
+    lines = []
+    mixers = found.model.mixers
+    heads = {mixer.heads for mixer in mixers if isinstance(mixer, cost.SelfAttention)}
+    few = min(heads, default=found.devices)
+    if few < found.devices:
+        lines.append(f"Fewer key and value heads ({few}) than devices ({found.devices}): each is on several.")
+    if found.devices > 1 and any(isinstance(mixer, cost.LatentAttention) for mixer in mixers):
+        lines.append("Every device holds the whole latent, which belongs to all heads.")
+    return lines
+
+
+def time_table(found: cost.Serving) -> str:
+    """Return how long a prefill and a token take."""
+    rows = [("time, at peak rates", "", "waits for", "most of it")]
+    prefill = f"prefill, {found.batch} × {found.context:,}" if found.model.causal else "one pass"
+    rows.append((prefill, seconds(found.prefill.seconds), *where(found.prefill)))
+    if found.decode is not None:
+        rows.append(("one token of each", seconds(found.decode.seconds), *where(found.decode)))
+        rate = found.batch / found.decode.seconds
+        rows.append(("tokens a second", f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}", "", ""))
+    if found.sent:
+        rows.append(("a device sends", binary(found.sent), "", "for each token, not in the time"))
+    return aligned(rows, right=(1,))
+
+
+def where(time: Roofline) -> tuple[str, str]:
+    """Return what the slowest part waits for, and the two slowest parts with their shares."""
+    slowest = sorted(time.steps, key=lambda step: -step.seconds)[:2]
+    shares = ", ".join(f"{x.name.replace(', ', ' ')} {100 * x.seconds / time.seconds:.0f} %" for x in slowest)
+    return str(slowest[0].bound), shares if len(shares) <= 42 else shares.split(", ")[0]
+
+
+def changes_table(found: cost.Serving) -> str:
+    """Return what one change does to memory and time."""
+    last = "a token" if found.decode is not None else "one pass"
+    rows = [("one change", "needed", "fits", last)]
+    for name, other in {"none": found, **cost.alternatives(found)}.items():
+        time = other.prefill if other.decode is None else other.decode
+        rows.append((name, binary(other.needed), "yes" if other.fits else "no", seconds(time.seconds)))
+    return aligned(rows, right=(1, 3))
+
+
+def advice(found: cost.Serving) -> list[str]:
+    """Say what changes most, and what to quantise first."""
+    others = cost.alternatives(found)
+    lines = []
+    halves = {name: other for name, other in others.items() if name.startswith(("half", "twice"))}
+    best = min(halves, key=lambda name: halves[name].needed)
+    time = {name: (x.prefill if x.decode is None else x.decode).seconds for name, x in halves.items()}
+    lines.append(
+        f"Apart from formats, {best} frees most ({binary(found.needed - halves[best].needed)} on each device), "
+        f"{min(time, key=lambda name: time[name])} saves most time."
+    )
+    first = {what: others[f"{what} in fp8"] for what in ("weights", "cache") if f"{what} in fp8" in others}
+    first = first or {what: others[f"{what} in int4"] for what in ("weights", "cache") if f"{what} in int4" in others}
+    if not first:
+        return lines
+    freed = {what: found.needed - other.needed for what, other in first.items()}
+    what = max(freed, key=lambda name: freed[name])
+    rest = [f"{binary(size)} for the {name}" for name, size in freed.items() if name != what]
+    name = first[what].formats[0 if what == "weights" else 1].name
+    said = f"Quantise the {what} first: {name} frees {binary(freed[what])} on each device"
+    lines.append(said + (f", against {rest[0]}." if rest else "."))
+    if not found.fits:
+        enough = [name for name, other in others.items() if other.fits]
+        small = sorted(enough, key=lambda name: (name in halves, "int4" in name, "both" in name))
+        lines.append(f"Enough to fit: {', '.join(small)}." if small else "No single change is enough to fit.")
+    return lines
+
+
+def fit(found: cost.Serving, common: dict[str, Any], in_json: bool) -> str:
+    """Return the longest context for the batch and the largest batch for the context, by formats."""
+    model, stored, kept = found.model, *found.formats
+    pairs = [(stored, kept)]
+    for a, b in ((stored, cost.FORMATS["fp8"]), (cost.FORMATS["fp8"],) * 2, (cost.FORMATS["int4"],) * 2):
+        if a.bits_each <= stored.bits_each and b.bits_each <= kept.bits_each and (a, b) not in pairs:
+            pairs.append((a, b))
+    rows: list[dict[str, Any]] = []
+    for a, b in pairs:
+        options = common | {"weights": a, "cache": b}
+        longest = cost.longest_context(model, found.device, batch=found.batch, **options)
+        largest = cost.largest_batch(model, found.context, found.device, **options)
+        rows.append({"weights": a.name, "cache": b.name, "longest_context": longest, "largest_batch": largest})
+    if in_json:
+        given = {"model": model.name, "context": found.context, "batch": found.batch, "devices": found.devices}
+        return json.dumps({**given, "device": found.device.name, "fits": rows}, indent=1)
+    head = ("weights", "cache", f"context, batch {found.batch}", f"batch, context {found.context:,}")
+    cells = [(x["weights"], x["cache"], _most(x["longest_context"]), f"{x['largest_batch']:,}") for x in rows]
+    title = f"{model.name} on {found.devices} × {found.device.name}: what fits at most"
+    limit = "" if model.context is None else f"\nIts authors give a context of {model.context:,}."
+    return f"{wrapped(title)}\n\n{aligned([head, *cells], right=(2, 3))}{limit}"
+
+
+def _most(value: int | None) -> str:
+    return "any" if value is None else f"{value:,}"
+
+
+def as_json(found: cost.Serving) -> str:
+    """Return every number of the report."""
+
+    def times(time: Roofline | None) -> Any:
+        if time is None:
+            return None
+        steps = [{"step": s.name, "seconds": s.seconds, "bound": str(s.bound)} for s in time.steps]
+        return {"seconds": time.seconds, "steps": steps}
+
+    def short(x: cost.Serving) -> dict[str, Any]:
+        step = None if x.decode is None else x.decode.seconds
+        return {"needed": x.needed, "fits": x.fits, "prefill": x.prefill.seconds, "token": step}
+
+    model = found.model
+    kinds = [vars(kind) for kind in found.cache.kinds]
+    return json.dumps(
+        {
+            "model": model.name,
+            "source": model.source,
+            "parameters": cost.model_parameters(model),
+            "active_parameters": cost.model_parameters(model, active=True),
+            "context": found.context,
+            "batch": found.batch,
+            "device": found.device.name,
+            "devices": found.devices,
+            "weights_format": found.formats[0].name,
+            "cache_format": found.formats[1].name,
+            "weights": found.weights,
+            "cache": {"needed": found.cache.needed, "allocated": found.cache.allocated, "kinds": kinds},
+            "activations": found.activations,
+            "usable": found.memory,
+            **short(found),
+            "prefill": times(found.prefill),
+            "token": times(found.decode),
+            "sent": found.sent,
+            "alternatives": {name: short(other) for name, other in cost.alternatives(found).items()},
+        },
+        indent=1,
+    )
+
+
+def scaled(count: int) -> str:
+    """Write a number of parameters: millions, billions.
+
+    Example:
+        >>> scaled(124439808), scaled(70553706496)
+        ('124 M', '70.6 B')
+    """
+    return f"{count / 1e6:.3g} M" if count < 999.5e6 else f"{count / 1e9:.{1 if count >= 1e10 else 2}f} B"
+
+
+def seconds(value: float | int) -> str:
+    """Write a time with three digits.
+
+    Example:
+        >>> seconds(0.01813), seconds(75.2), seconds(7300)
+        ('18.1 ms', '75.2 s', '2.03 h')
+    """
+    for least, factor, unit in ((3600, 1 / 3600, "h"), (1, 1, "s"), (1e-3, 1e3, "ms")):
+        if value >= least:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value * 1e6:.3g} µs"
+
+
+def aligned(rows: Sequence[Sequence[str]], right: tuple[int, ...] = (1, 2, 3, 4)) -> str:
+    """Set rows in columns, of which some are aligned to the right."""
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    lines = (
+        "  ".join(x.rjust(w) if c in right else x.ljust(w) for c, (x, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def wrapped(text: str) -> str:
+    """Break a line at 80 columns."""
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, 80, subsequent_indent="  "))
