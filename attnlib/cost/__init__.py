@@ -8,6 +8,17 @@ from attnlib.cost._sizes import BYTES as BYTES
 from attnlib.cost._sizes import Number as Number
 from attnlib.cost.algebra import Cost as Cost
 from attnlib.cost.algebra import Step as Step
+from attnlib.cost.batching import Accumulation as Accumulation
+from attnlib.cost.batching import Batches as Batches
+from attnlib.cost.batching import ChunkedPrefill as ChunkedPrefill
+from attnlib.cost.batching import SharedPrefix as SharedPrefix
+from attnlib.cost.batching import Speculation as Speculation
+from attnlib.cost.batching import chunked_prefill as chunked_prefill
+from attnlib.cost.batching import gradient_accumulation as gradient_accumulation
+from attnlib.cost.batching import packed as packed
+from attnlib.cost.batching import padded as padded
+from attnlib.cost.batching import shared_prefix as shared_prefix
+from attnlib.cost.batching import speculative_decoding as speculative_decoding
 from attnlib.cost.bigbird import bigbird_attention as bigbird_attention
 from attnlib.cost.convolution import conv as conv
 from attnlib.cost.convolution import conv_path as conv_path

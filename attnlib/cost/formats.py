@@ -37,7 +37,7 @@ class Format:
     @property
     def bits_each(self) -> float:
         """Bits of a number with its share of the scale."""
-        return self.bits + (self.scale_bits / self.group if self.group else 0)
+        return self.bits + (self.scale_bits / self.group if self.group else 0.0)
 
     def vector(self, width: int) -> int:
         """Return the bytes of a vector of `width` numbers: groups do not reach from one vector into the next."""

@@ -694,8 +694,8 @@ def model_share(model: Model, devices: int) -> Model:
     """Return what one of several devices has of a model: its heads, its part of every inner width and vocabulary.
 
     Tensor parallelism: whole heads to a device, so that fewer key and value heads than devices are repeated, and a
-    latent, which belongs to all heads, is on every device. So are norms, and indexers, whose heads make one score. Shares that do not come out even are those
-    of the device that has most.
+    latent, which belongs to all heads, is on every device. So are norms, and indexers, whose heads make one score.
+    Shares that do not come out even are those of the device that has most.
 
     Args:
         model: the whole.

@@ -92,7 +92,7 @@ def serving(
     dtype: Any = "bfloat16",
     page: int = 16,
     chunk: int = CHUNK,
-    usable: float = 0.9,
+    usable: float | int = 0.9,
 ) -> Serving:
     """Say what a model takes that generates on devices: memory, seconds for a prefill and for a token.
 
@@ -248,7 +248,7 @@ def longest_context(
     dtype: Any = "bfloat16",
     page: int = 16,
     chunk: int = CHUNK,
-    usable: float = 0.9,
+    usable: float | int = 0.9,
 ) -> int | None:
     """Return the longest context that fits, whatever the model was trained for.
 
@@ -297,7 +297,7 @@ def largest_batch(
     dtype: Any = "bfloat16",
     page: int = 16,
     chunk: int = CHUNK,
-    usable: float = 0.9,
+    usable: float | int = 0.9,
 ) -> int:
     """Return how many sequences fit.
 
