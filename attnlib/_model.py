@@ -70,6 +70,8 @@ def chosen(name: str | None, config: str | None) -> cost.Model:
             raise ValueError(f"--config: expected a file of JSON, got {config!r}: {error}") from None
         except OSError as error:
             raise ValueError(f"--config: expected a file, got {config!r}: {error.strerror}") from None
+        if not isinstance(fields, dict):
+            raise ValueError(f"--config: expected an object of JSON, got {type(fields).__name__} in {config!r}")
         return cost.read_config(fields, name=Path(config).stem if Path(config).stem != "config" else "")
     assert name is not None
     key = name.lower().replace("_", "-").replace(" ", "-")

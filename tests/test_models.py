@@ -1,4 +1,4 @@
-"""Whole models: every published count, what is kept and computed, and sums that equal those of the library's layers."""
+"""Whole models: every published count, what is kept and computed, and sums that are those of the layers alone."""
 
 import json
 from dataclasses import replace
