@@ -12,9 +12,6 @@ from attnlib.cost import CONFIGS, MODELS
 
 pytestmark = [pytest.mark.published, pytest.mark.filterwarnings("ignore")]
 
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
 
 def build(fields, device, **options):
     """The module of these fields. Experts are looped over, and scores written: products that a counter sees."""
