@@ -668,6 +668,8 @@ def test_a_raised_part_of_a_line_ends_at_the_next_caret():
     texts = {"".join(text.itertext()): text.attrib for text in parsed(drawn).iter(f"{SVG}text")}
     assert float(texts["2"]["y"]) < float(texts["(n"]["y"]) == float(texts[")"]["y"])
     assert float(texts["(n"]["x"]) < float(texts["2"]["x"]) < float(texts[")"]["x"])
+
+
 def test_the_board_shows_the_cost_models_numbers():
     drawn = interview.board(4096, 4096, 32, layers=32)
     texts = ["".join(text.itertext()) for text in parsed(drawn).iter(f"{SVG}text")]

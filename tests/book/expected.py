@@ -666,6 +666,8 @@ def padded_saving() -> str:
     lengths = [128 * ((t + 127) // 128) for t in range(1, 1025)]
     without = sum(8 * p * 64**2 + 4 * p**2 * 64 for p in lengths)
     return f"{without / sum(8 * 64**2 + 4 * t * 64 for t in range(1, 1025)):,.0f}"
+
+
 def interview() -> dict[str, str]:
     """Numbers of the interview from the sizes of its models, without the cost model where one formula says it."""
     d, n = 4096, 4096
