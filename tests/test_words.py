@@ -146,6 +146,7 @@ EDGES = {
         ([("(1, 1)", 53, 121, (64, 512)), ("(2, 2)", math.inf, 90, (64, 512))],),
     ],
     "crossing_alt": [
+        ([("(1, 1)", 100, 90, (64, 512))], [-0.5]),
         ([("(1, 1)", 100, 90, (64, 512))], [-0.5], [[1.2, 0.4]]),
         ([("(1, 1)", math.inf, 90, (64, 512))], [0.1], [[0.9, 1.0]]),
         ([("(1, 1)", 100, 90, (64, 512))], [-0.5], [[1.2, 1.3, 0.4]]),
@@ -357,12 +358,14 @@ CLAIMS = {
         ),
     },
     "crossing_alt": {
-        "All fitted lines fall": lambda _, cases, slopes, ratios: max(slopes) < 0,
-        "Not all fitted lines fall": lambda _, cases, slopes, ratios: max(slopes) >= 0,
-        r"the points rise in places for ([^.]*)\.": lambda x, cases, slopes, ratios: (
-            x[1] == words.listed([c[0] for c, r in zip(cases, ratios, strict=True) if max(np.diff(r)) > 0] or [""])
+        "All fitted lines fall": lambda _, cases, slopes, ratios=(): max(slopes) < 0,
+        "Not all fitted lines fall": lambda _, cases, slopes, ratios=(): max(slopes) >= 0,
+        r"the points rise in places for ([^.]*)\.": lambda x, cases, slopes, ratios=(): (
+            x[1] == words.listed([c[0] for c, r in zip(cases, ratios, strict=False) if max(np.diff(r)) > 0] or [""])
         ),
-        "the points fall at every step": lambda _, cases, slopes, ratios: all(max(np.diff(r)) <= 0 for r in ratios),
+        "the points fall at every step": lambda _, cases, slopes, ratios=(): (
+            len(ratios) > 0 and all(max(np.diff(r)) <= 0 for r in ratios)
+        ),
     },
     "memory_alt": {
         r"(\w+): slope # at the end": lambda x, n, plans: close(

@@ -383,8 +383,8 @@ def length(n: Real) -> str:
     return f"{n:,.0f}" if math.isfinite(n) else "no length"
 
 
-def crossing_alt(cases: Sequence[Crossing], slopes: Numbers, ratios: Sequence[Numbers]) -> str:
-    """Describe the ratios of Taylor attention to exact attention; `slopes` of the fitted lines in their order."""
+def crossing_alt(cases: Sequence[Crossing], slopes: Numbers, ratios: Sequence[Numbers] | None = None) -> str:
+    """Describe ratios to exact attention; `slopes` of the fitted lines in their order, `ratios` their points."""
     each = listed(
         [
             f"{name} with slope {slope:.1f}, one at {length(clock)} (roofline: {length(model)})"
@@ -392,9 +392,12 @@ def crossing_alt(cases: Sequence[Crossing], slopes: Numbers, ratios: Sequence[Nu
         ]
     )
     how = "All fitted lines fall" if max(slopes) < 0 else "Not all fitted lines fall"
-    rising = [case[0] for case, points in zip(cases, ratios, strict=True) if any(np.diff(points) > 0)]
-    points = f"the points rise in places for {listed(rising)}" if rising else "the points fall at every step"
-    return f"{how} with the length: {each}. From one length to the next {points}. Dotted lines are the roofline's."
+    points = ""
+    if ratios is not None:
+        rising = [case[0] for case, along in zip(cases, ratios, strict=True) if any(np.diff(along) > 0)]
+        steps = f"the points rise in places for {listed(rising)}" if rising else "the points fall at every step"
+        points = f" From one length to the next {steps}."
+    return f"{how} with the length: {each}.{points} Dotted lines are the roofline's."
 
 
 # FlashAttention --------------------------------------------------------------------------------
