@@ -119,8 +119,9 @@ SYMBOLS = {
     "Σ": r"\sum ", "√": r"\sqrt ", "∇": r"\nabla ", "∞": r"\infty ", "½": r"\tfrac12 ", "…": r"\dots ",
     "−": "-", "·": r"\cdot ", "×": r"\times ", "∘": r"\circ ", "⊗": r"\otimes ", "≤": r"\le ", "≥": r"\ge ",
     "←": r"\leftarrow ", "↦": r"\mapsto ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
-    "α": r"\alpha ", "δ": r"\delta ", "η": r"\eta ", "θ": r"\theta ", "µ": r"\mu ", "μ": r"\mu ", "ρ": r"\rho ",
-    "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\varphi ", "ψ": r"\psi ", "π": r"\pi ", "λ": r"\lambda ", "Δ": r"\Delta ",
+    "α": r"\alpha ", "δ": r"\delta ", "ε": r"\varepsilon ", "η": r"\eta ", "θ": r"\theta ", "µ": r"\mu ",
+    "μ": r"\mu ", "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\varphi ", "ψ": r"\psi ", "π": r"\pi ",
+    "λ": r"\lambda ", "Δ": r"\Delta ",
     "∪": r"\bigcup ", "{": r"\{", "}": r"\}",
 }  # fmt: skip
 RAISED = {"²": "2", "³": "3", "ᵃ": "a", "ᵀ": r"\mathsf T", "⁺": "+"}

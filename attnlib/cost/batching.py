@@ -323,7 +323,7 @@ def speculative_decoding(
 ) -> Speculation:
     """Say what a round of speculative decoding takes, and what it yields.
 
-    tokens = (1 − αᵏ⁺¹)/(1 − α) for k proposed tokens, each accepted with probability α
+    tokens = (1 − α^(k + 1))/(1 − α) for k proposed tokens, each accepted with probability α
 
     Args:
         model: the large model, which checks k + 1 positions at once.

@@ -122,9 +122,9 @@ def latent_attention(
     """Attend in heads whose keys and values are all made of one latent vector c of each position.
 
     c, r = x W_DKV,   c ← norm(c) g_kv,   (q_i, t_i) = x W_Q[i],   k_i = c W_UK[i],   v_i = c W_UV[i],
-    out = Σ_i attention((q_i, R t_i), (k_i, R r), v_i) W_O[i],   norm(c) = c / √(mean c² + 10⁻⁶)
+    out = Σ_i attention((q_i, R t_i), (k_i, R r), v_i) W_O[i],   norm(c) = c / √(mean c² + ε)
 
-    R turns the numbers 2j and 2j + 1 of a vector of width d_rope at position p by the angle
+    ε is 1e-6. R turns the numbers 2j and 2j + 1 of a vector of width d_rope at position p by the angle
     p · 10000^(−2j/d_rope). With queries of low rank x W_Q[i] is norm(x W_DQ) g_q W_UQ[i]. Absorbed, the same scores
     and sums come of the latents as they are: q_i·(c W_UK[i]) = (q_i W_UK[i]ᵀ)·c, and values are summed before W_UV.
 

@@ -84,7 +84,9 @@ class ClaimsDirective(SphinxDirective):
     def _drawing(self) -> list[nodes.Node]:
         from attnlib.book.drawings.claims import verdicts
 
-        return [nodes.raw("", f'<div class="claims-drawing">{verdicts()._repr_html_()}</div>', format="html")]
+        drawn = nodes.raw("", f'<div class="claims-drawing">{verdicts()._repr_html_()}</div>', format="html")
+        caption = "How the verdicts fall in each group: a box is a verdict, as wide as the number of its claims."
+        return [nodes.figure("", drawn, nodes.caption("", caption), ids=["fig-claims-verdicts"])]
 
 
 def verdict_of(verdict: str) -> nodes.inline:
