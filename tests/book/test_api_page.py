@@ -157,7 +157,7 @@ def find(module: str, name: str) -> Any:
 def programs() -> Iterator[tuple[str, str]]:
     """What chapters run, and the examples in the library's docstrings, each file as one program."""
     for path in sorted((ROOT / "chapters").glob("*.md")):
-        cells = jupytext.read(path).cells
+        cells = jupytext.read(path, fmt="md:myst").cells
         yield path.name, "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     for path in sorted((ROOT / "attnlib").rglob("*.py")):
