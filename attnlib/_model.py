@@ -58,10 +58,7 @@ def run(options: argparse.Namespace) -> str:
 
 def chosen(name: str | None, config: str | None) -> cost.Model:
     """Return the model of that name, or of that file."""
-    if (name is None) == (config is None):
-        given = "neither" if name is None else "both"
-        raise ValueError(f"name: expected the name of a model or --config FILE, got {given}; --list shows the names")
-    if config is not None:
+    if config is not None and name is None:
         try:
             fields = json.loads(Path(config).read_text(encoding="utf-8"))
         except UnicodeDecodeError:
@@ -73,7 +70,9 @@ def chosen(name: str | None, config: str | None) -> cost.Model:
         if not isinstance(fields, dict):
             raise ValueError(f"--config: expected an object of JSON, got {type(fields).__name__} in {config!r}")
         return cost.read_config(fields, name=Path(config).stem if Path(config).stem != "config" else "")
-    assert name is not None
+    if name is None or config is not None:
+        given = "neither" if name is None else "both"
+        raise ValueError(f"name: expected the name of a model or --config FILE, got {given}; --list shows the names")
     key = name.lower().replace("_", "-").replace(" ", "-")
     if key not in cost.MODELS:
         hint = near(key, cost.MODELS) or f"; --list shows all {len(cost.MODELS)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attnlib import cost
 from attnlib.book import claims
 from attnlib.book.drawings.claims import verdicts
 
@@ -326,3 +327,9 @@ def test_drawing_has_a_box_for_each_verdict_of_a_group():
     assert "Memory: 6 wrong" in picture.description
     for name in claims.GROUPS.values():
         assert name in picture.description
+
+
+def test_attention_never_takes_fewer_operations_than_a_vanilla_recurrent_layer():
+    """What the claim about recurrent layers says without a number: the projections alone are dearer."""
+    for n in (1, 64, 512, 4096):
+        assert cost.multihead_attention(n, 512, 8).matmul_flops > cost.rnn(n, 512).matmul_flops == 4 * n * 512**2
