@@ -22,6 +22,7 @@ from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.directives import parse_directive_text
 from myst_parser.parsers.mdit import create_md_parser
 
+from attnlib.book import questions
 from tools.ext.quiz import QuizError, letter, parse_quiz
 from tools.labels import Labels, Target, find
 from tools.repository import Repository
@@ -346,6 +347,8 @@ def render_directive(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
         return box(heading(name, block, node, ctx), render(block.body, inner))
     if name == "quiz":
         return _quiz(block, node, inner)
+    if name == "number":
+        return _numeric(block, node, ctx)
     if name == "math":
         label = str(block.options.get("label", ""))
         tex = "\n".join(filter(None, [block.argument, block.body]))
@@ -420,6 +423,17 @@ def _quiz(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
     hidden = join([f"**{quiz.answer}**", "\n".join(feedback)])
     answer = join(["<details><summary>Answer</summary>", hidden, "</details>"])
     return box("Question", join([render(quiz.question, ctx), "\n".join(options), answer]))
+
+
+def _numeric(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
+    try:
+        asked = questions.question(block.argument)
+    except ValueError as error:
+        ctx.fail(node, str(error))
+    answer = join(["<details><summary>Answer</summary>", f"**{asked.shown}**. {asked.why}", "</details>"])
+    unit = f" (a number, in {asked.unit})" if asked.unit else " (a number)"
+    check = f'Check yours: `ask("{block.argument}", 12.5)`.'
+    return box("Question", join([f"{asked.question}{unit}", check, answer]))
 
 
 def _image(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:

@@ -158,6 +158,7 @@ def body(chapter: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.Note
         here = replace(ctx, line=line)
         if cell.cell_type == "markdown":
             blocks: list[str] = []
+            asked: list[str] = []
             for node in myst.parse(cell.source, here):
                 gate = myst.directive(node, here)
                 if gate is not None and gate.name in ("solution-start", "solution-end"):
@@ -167,12 +168,16 @@ def body(chapter: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.Note
                 elif not solution:
                     if node.type == "heading" and any(blocks):  # a cell for each section folds and links well
                         yield _markdown(myst.join(blocks))
-                        blocks = []
+                        yield from ask(asked)
+                        blocks, asked = [], []
+                    if gate is not None and gate.name == "number":
+                        asked.append(gate.argument)
                     blocks.append(gated_exercise(gate, node, here) or myst.render_block(node, here))
                     if blocks[-1] == "## Exercises":
                         blocks.append(where_solutions_are(chapter, here))
             if text := myst.join(blocks):
                 yield _markdown(text)
+            yield from ask(asked)
         elif cell.cell_type == "code":
             tags = cell.metadata.get("tags", [])
             if not solution and ("remove-cell" not in tags or "said" in tags):
@@ -181,6 +186,22 @@ def body(chapter: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.Note
             here.fail(None, f"a notebook has no use for a {cell.cell_type} cell")
     if solution:
         ctx.fail(None, "{solution-start} without {solution-end}")
+
+
+def ask(names: list[str]) -> Iterator[nbformat.NotebookNode]:
+    """The cell after a section's numeric questions: it asks them with other numbers, and says how to answer."""
+    if names:
+        calls = [f'ask("{name}", seed=1)' for name in names]
+        yield _code(
+            "\n".join(
+                [
+                    "from attnlib.book import ask",
+                    "",
+                    f'# Your number for the question above: ask("{names[0]}", 12.5). With other numbers:',
+                    *calls,
+                ]
+            )
+        )
 
 
 def where_solutions_are(chapter: nbformat.NotebookNode, ctx: Context) -> str:

@@ -8,3 +8,4 @@ from attnlib.book.output import mathml as mathml
 from attnlib.book.output import say as say
 from attnlib.book.output import table as table
 from attnlib.book.output import text as text
+from attnlib.book.questions import ask as ask

@@ -29,6 +29,7 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Locator, Page
 from support import FULL
 
+from attnlib.book.questions import FACTORS, Number, near, verdict
 from tools.files import read_documents
 from tools.repository import make_repository
 
@@ -48,6 +49,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "chapter": '<nav class="ways"',
         "math_page": 'class="math',
         "quiz_page": '<form class="quiz"',
+        "number_page": '<form class="quiz quiz-numeric"',
         "box_page": 'details class="solution',
     }
     for fixture, text in marks.items():
@@ -226,7 +228,7 @@ def test_quiz_by_keyboard(running: Browser, site: str, quiz_page: str) -> None:
     """A right and a wrong choice, made by keyboard, are announced with their feedback in the live region."""
     with context(running, "light") as opened, visit(opened, site, quiz_page) as seen:
         page = seen.page
-        forms = page.locator("form.quiz")
+        forms = page.locator("form.quiz:not(.quiz-numeric)")
         assert forms.count() > 0
         for form in forms.all():
             status = form.locator("[role=status][aria-live=polite]")
@@ -258,16 +260,65 @@ def test_quiz_by_keyboard(running: Browser, site: str, quiz_page: str) -> None:
         assert seen.problems == []
 
 
+def test_number_by_keyboard(running: Browser, site: str, number_page: str) -> None:
+    """With each seed's numbers: nothing, a word, each mistake, a factor and the right number are told apart."""
+    with context(running, "light") as opened, visit(opened, site, number_page) as seen:
+        page = seen.page
+        for form in page.locator("form.quiz-numeric").all():
+            parts = form.locator("fieldset")
+            for seed in range(parts.count()):
+                part = parts.nth(seed)
+                assert [other.is_visible() for other in parts.all()] == [i == seed for i in range(parts.count())]
+                status, field = part.locator("[role=status][aria-live=polite]"), part.locator("input")
+                answer, tolerance = (
+                    float(part.get_attribute(f"data-{name}") or "") for name in ("answer", "tolerance")
+                )
+                unit = part.get_attribute("data-unit") or ""
+                asked = Number("?", answer, unit, tolerance, "", ((5.55 * answer + 1, "?"),))
+
+                def said(typed: str, field: Locator = field, status: Locator = status) -> str:
+                    field.fill(typed)
+                    assert status.inner_text() == ""
+                    page.keyboard.press("Enter")
+                    return status.inner_text()
+
+                assert said("") == "Nothing is typed yet."
+                assert not part.locator(".quiz-answers").is_visible()
+                assert said("much").startswith(f"Expected a number{' in ' + unit if unit else ''}")
+                mistakes = part.locator(".quiz-answers [data-value]").all()
+                assert mistakes
+                for mistake in mistakes:
+                    value = mistake.get_attribute("data-value") or ""
+                    assert "Not this one." in said(f"{value} {unit}")
+                    explained = mistake.evaluate("m => [...m.children].slice(1).map(e => e.textContent).join('')")
+                    assert explained.strip() in status.evaluate("s => s.textContent")
+                    assert field.get_attribute("aria-invalid") == "true"
+                # What the page says of a number is what a notebook says of it.
+                known = {float(mistake.get_attribute("data-value") or "") for mistake in mistakes}
+                for factor in (3.7, *(by for by, _ in FACTORS)):
+                    value = factor * answer
+                    if not any(near(value, other, tolerance) for other in known):
+                        told = verdict(asked, value).split(" is ", 1)[1]
+                        assert said(repr(value)) == f"Not yet. That is {told}"
+                assert said(f"{answer!r} {unit}").startswith("Correct.")
+                page.keyboard.press("Tab")
+                page.keyboard.press("Tab")
+                assert page.evaluate("document.activeElement.textContent") == "Other numbers"
+                page.keyboard.press("Enter")
+                assert page.evaluate("document.activeElement.tagName") == "INPUT"
+        assert seen.problems == []
+
+
 def test_quiz_without_scripts(running: Browser, site: str, quiz_page: str) -> None:
     """Without scripts the answer opens by itself, and no button pretends to work."""
     with context(running, "light", java_script_enabled=False) as opened:
         page = opened.new_page()
         page.goto(f"{site}/{quiz_page}")
-        for form in page.locator("form.quiz").all():
-            assert not form.locator(".quiz-check").is_visible()
-            assert not form.locator(".quiz-answer").first.is_visible()
-            form.locator("summary").click()
-            assert all(answer.is_visible() for answer in form.locator(".quiz-answer").all())
+        for part in page.locator("form.quiz fieldset:not([hidden])").all():
+            assert not part.locator("button, input[type=text]").filter(visible=True).count()
+            assert not part.locator(".quiz-answer").first.is_visible()
+            part.locator("summary").click()
+            assert all(answer.is_visible() for answer in part.locator(".quiz-answer").all())
 
 
 def test_solution_by_keyboard(running: Browser, site: str, box_page: str) -> None:

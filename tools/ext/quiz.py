@@ -192,7 +192,7 @@ class QuizDirective(SphinxDirective):
         """Parse the quiz into its nodes; a mistake is an error at its own line, and leaves nothing."""
         label = self.arguments[0]
         try:
-            self._claim(label)
+            claim(self.env, label)
             parsed = parse_quiz("\n".join(self.content))
         except QuizError as error:
             # MyST counts the body's lines from the line that opens the directive.
@@ -213,14 +213,6 @@ class QuizDirective(SphinxDirective):
         self.set_source_info(root)
         return [root]
 
-    def _claim(self, label: str) -> None:
-        if not _LABEL.fullmatch(label):
-            raise QuizError("a label is lower-case letters, digits and hyphens, starting with a letter", -1)
-        seen = _labels(self.env)
-        if label in seen:
-            raise QuizError(f"this label is already used in {self.env.doc2path(seen[label], False)}", -1)
-        seen[label] = self.env.docname
-
     def _first_line(self) -> int:
         return next(i for i, line in enumerate(self.content) if line.strip())
 
@@ -238,6 +230,20 @@ class QuizDirective(SphinxDirective):
             first, rest = nodes.paragraph(), [first, *rest]
         head = inline(first.rawsource, "", *first.children)
         return [head, quiz_blocks("", *rest)] if rest else [head]
+
+
+def claim(env: BuildEnvironment, label: str) -> None:
+    """Keep a label of the whole book for the page that is being read.
+
+    Raises:
+        QuizError: a label of another form, or one that is taken.
+    """
+    if not _LABEL.fullmatch(label):
+        raise QuizError("a label is lower-case letters, digits and hyphens, starting with a letter", -1)
+    seen = _labels(env)
+    if label in seen:
+        raise QuizError(f"this label is already used in {env.doc2path(seen[label], False)}", -1)
+    seen[label] = env.docname
 
 
 def _labels(env: BuildEnvironment) -> dict[str, str]:
