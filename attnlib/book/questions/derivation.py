@@ -8,8 +8,8 @@ from attnlib.book.questions import Number, tex
 
 def core(draw: Random) -> Number:
     """Operations of the core."""
-    # Shorter than 4d, from where on two mistakes can give the same number.
-    n, d = 128 * draw.randrange(4, 25), 64 * draw.randrange(16, 33)
+    # Shorter than 2d, where the core takes what the projections take.
+    n, d = 128 * draw.randrange(4, 25), 64 * draw.randrange(28, 49)
     core = cost.attention(n, d).matmul_flops
     return Number(
         f"$n = {tex(n)}$ tokens of width $d = {tex(d)}$, no mask: how many operations are in the matrix "
