@@ -27,6 +27,9 @@ def arguments(parser: argparse.ArgumentParser, size: Callable[[str], int], devic
     add("--batch", type=size, default=1, help="sequences; default: %(default)s")
     add("--device", type=device, default="H100", help=f"{', '.join(cost.ACCELERATORS)}; default: %(default)s")
     add("--devices", type=size, default=1, help="how many share the model; default: %(default)s")
+    ways = f"how: {', '.join(cost.parallel.WAYS)}, or counts such as tensor=4,data=2; default: %(default)s"
+    add("--parallel", default="tensor", help=ways)
+    add("--link", type=linked, help=f"what joins them, in place of the device's own: {', '.join(cost.LINKS)}")
     add("--dtype", default="bfloat16", help=f"of weights: {', '.join(cost.FORMATS)}; default: %(default)s")
     add("--kv-dtype", default="bfloat16", help="of keys and values: the same; default: %(default)s")
     add("--page", type=size, default=16, help="positions that are allocated together; default: %(default)s")
@@ -41,6 +44,8 @@ def run(options: argparse.Namespace) -> str:
         return listing()
     model = chosen(options.name, options.config)
     common: dict[str, Any] = {"devices": options.devices, "page": options.page, "usable": options.usable}
+    common["parallel"] = cost.parallel.parallel_of("python -m attnlib model", options.devices, options.parallel)
+    common["link"] = options.link
     formats: dict[str, Any] = {
         "weights": cost.formats.format_of("python -m attnlib model", "--dtype", options.dtype),
         "cache": cost.formats.format_of("python -m attnlib model", "--kv-dtype", options.kv_dtype),
@@ -54,6 +59,14 @@ def run(options: argparse.Namespace) -> str:
             raise ValueError(f"--fit: expected a model that generates, got {model.name}")
         return fit(found, common, options.json)
     return as_json(found) if options.json else report(found)
+
+
+def linked(name: str) -> cost.Link:
+    """Return the link of that name."""
+    for key, link in cost.LINKS.items():
+        if key.lower() == name.lower().replace("-", " "):
+            return link
+    raise argparse.ArgumentTypeError(f"expected one of {', '.join(cost.LINKS)}, got {name!r}")
 
 
 def chosen(name: str | None, config: str | None) -> cost.Model:
@@ -100,10 +113,12 @@ def report(found: cost.Serving) -> str:
     kinds = ", ".join(f"{count} × {mixer.title}" for mixer, count in model.mixers.items())
     whole, active = cost.model_parameters(model), cost.model_parameters(model, active=True)
     work = f", {scaled(active)} at work" if active < 0.9 * whole else ""
+    shared = "" if found.devices == 1 else f" ({found.parallel})".replace(",", ", ")
     lines = [
         wrapped(f"{model.name}: {scaled(whole)} parameters{work}, d = {model.d}; attention: {kinds}"),
         wrapped(
-            f"context {found.context:,}, batch {found.batch}, {found.devices} × {found.device.name}, "
+            f"context {found.context:,}, batch {found.batch}, {found.devices} × {found.device.name}"
+            f"{shared}, "
             f"weights {stored.name}, cache {kept.name}"
         ),
     ]
@@ -149,11 +164,17 @@ def repeated(found: cost.Serving) -> list[str]:
     lines = []
     mixers = found.model.mixers
     heads = {mixer.heads for mixer in mixers if isinstance(mixer, cost.SelfAttention)}
-    few = min(heads, default=found.devices)
-    if few < found.devices:
-        lines.append(f"Fewer key and value heads ({few}) than devices ({found.devices}): each is on several.")
-    if found.devices > 1 and any(isinstance(mixer, cost.LatentAttention) for mixer in mixers):
+    tensor = found.parallel.tensor
+    few = min(heads, default=tensor)
+    if few < tensor:
+        lines.append(f"Fewer key and value heads ({few}) than devices ({tensor}): each is on several.")
+    if tensor > 1 and any(isinstance(mixer, cost.LatentAttention) for mixer in mixers):
         lines.append("Every device holds the whole latent, which belongs to all heads.")
+    if found.devices > tensor:
+        lines.append(
+            f"Sharing {'positions' if found.parallel.data == 1 else 'sequences'} repeats the weights "
+            f"{found.devices // tensor} times."
+        )
     return lines
 
 
@@ -167,7 +188,7 @@ def time_table(found: cost.Serving) -> str:
         rate = found.batch / found.decode.seconds
         rows.append(("tokens a second", f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}", "", ""))
     if found.sent:
-        rows.append(("a device sends", binary(found.sent), "", "for each token, not in the time"))
+        rows.append(("a device sends", binary(found.sent), "", "for each token" if found.decode else "in the pass"))
     return aligned(rows, right=(1,))
 
 
@@ -175,7 +196,7 @@ def where(time: Roofline) -> tuple[str, str]:
     """Return what the slowest part waits for, and the two slowest parts with their shares."""
     slowest = sorted(time.steps, key=lambda step: -step.seconds)[:2]
     shares = ", ".join(f"{x.name.replace(', ', ' ')} {100 * x.seconds / time.seconds:.0f} %" for x in slowest)
-    return str(slowest[0].bound), shares if len(shares) <= 42 else shares.split(", ")[0]
+    return str(slowest[0].bound), shares if len(shares) <= 36 else shares.split(", ")[0]
 
 
 def changes_table(found: cost.Serving) -> str:
@@ -231,10 +252,13 @@ def fit(found: cost.Serving, common: dict[str, Any], in_json: bool) -> str:
         rows.append({"weights": a.name, "cache": b.name, "longest_context": longest, "largest_batch": largest})
     if in_json:
         given = {"model": model.name, "context": found.context, "batch": found.batch, "devices": found.devices}
-        return json.dumps({**given, "device": found.device.name, "fits": rows}, indent=1)
+        return json.dumps(
+            {**given, "parallel": vars(found.parallel), "device": found.device.name, "fits": rows}, indent=1
+        )
     head = ("weights", "cache", f"context, batch {found.batch}", f"batch, context {found.context:,}")
     cells = [(x["weights"], x["cache"], _most(x["longest_context"]), f"{x['largest_batch']:,}") for x in rows]
-    title = f"{model.name} on {found.devices} × {found.device.name}: what fits at most"
+    shared = "" if found.devices == 1 else f" ({found.parallel})"
+    title = f"{model.name} on {found.devices} × {found.device.name}{shared}: what fits at most"
     limit = "" if model.context is None else f"\nIts authors give a context of {model.context:,}."
     return f"{wrapped(title)}\n\n{aligned([head, *cells], right=(2, 3))}{limit}"
 
@@ -268,6 +292,8 @@ def as_json(found: cost.Serving) -> str:
             "batch": found.batch,
             "device": found.device.name,
             "devices": found.devices,
+            "parallel": vars(found.parallel),
+            "link": None if found.link is None else found.link.name,
             "weights_format": found.formats[0].name,
             "cache_format": found.formats[1].name,
             "weights": found.weights,

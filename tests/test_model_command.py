@@ -54,6 +54,25 @@ def test_what_devices_hold_twice(capsys):
     assert "T4" in run(capsys, "GPT_2", "--device", "t4")
 
 
+def test_ways_to_share(capsys):
+    heads = run(capsys, "llama-3-8b", "--devices", "4")
+    assert "(tensor=4)" in heads
+    assert "for each token" in heads
+    rows = run(capsys, "llama-3-8b", "--devices", "4", "--parallel", "data", "--batch", "8")
+    assert "repeats the weights 4 times" in rows
+    assert "a device sends" not in rows
+    options = ["llama-3-8b", "--devices", "8", "--parallel", "tensor=4,sequence=2", "--json"]
+    given = json.loads(run(capsys, *options, "--link", "pcie-5"))
+    assert given["parallel"] == {"tensor": 4, "sequence": 2, "data": 1}
+    found = cost.serving(
+        *(cost.MODELS["llama-3-8b"], 8192, H100),
+        devices=8,
+        parallel="tensor=4,sequence=2",
+        link=cost.LINKS["PCIe 5"],
+    )
+    assert (given["sent"], given["token"]["seconds"]) == (found.sent, found.decode.seconds)
+
+
 def test_fit(capsys):
     given = json.loads(run(capsys, *ASKED, "--fit", "--json"))
     assert [(x["weights"], x["cache"]) for x in given["fits"]] == [
@@ -91,6 +110,9 @@ BAD = {
     "no such device": (["gpt-2", "--device", "h10"], "expected one of A100, H100, L4, T4"),
     "no such format": (["gpt-2", "--kv-dtype", "int44"], "--kv-dtype: expected one of float32, bfloat16"),
     "no such weights": (["gpt-2", "--dtype", "int5"], "--dtype: expected one of float32"),
+    "no such way": (["gpt-2", "--parallel", "rows"], "parallel: expected one of tensor, sequence, data, counts"),
+    "too few": (["gpt-2", "--parallel", "data=2"], "expected as many as devices = 1, got 2 in data=2"),
+    "no such link": (["gpt-2", "--link", "NVLink"], "--link: expected one of NVLink 3, NVLink 4"),
     "no context": (["gpt-2", "--context", "0"], "--context: expected an integer of at least 1, got '0'"),
     "too much memory": (["gpt-2", "--usable", "2"], "usable: expected a number above 0 and at most 1, got 2.0"),
     "an encoder that generates": (["bert-base", "--fit"], "--fit: expected a model that generates, got BERT-base"),

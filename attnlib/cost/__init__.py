@@ -26,8 +26,10 @@ from attnlib.cost.decoding import decode_step as decode_step
 from attnlib.cost.decoding import generation as generation
 from attnlib.cost.decoding import kv_cache as kv_cache
 from attnlib.cost.devices import ACCELERATORS as ACCELERATORS
+from attnlib.cost.devices import LINKS as LINKS
 from attnlib.cost.devices import Curve as Curve
 from attnlib.cost.devices import Device as Device
+from attnlib.cost.devices import Link as Link
 from attnlib.cost.feed_forward import feed_forward as feed_forward
 from attnlib.cost.flash import BLOCKS as BLOCKS
 from attnlib.cost.flash import cover as cover
@@ -66,6 +68,13 @@ from attnlib.cost.models import model_share as model_share
 from attnlib.cost.models import model_weights as model_weights
 from attnlib.cost.multihead import multihead_attention as multihead_attention
 from attnlib.cost.nystrom import nystrom_attention as nystrom_attention
+from attnlib.cost.parallel import Exchange as Exchange
+from attnlib.cost.parallel import Parallel as Parallel
+from attnlib.cost.parallel import all_gather as all_gather
+from attnlib.cost.parallel import all_reduce as all_reduce
+from attnlib.cost.parallel import gradient_exchanges as gradient_exchanges
+from attnlib.cost.parallel import reduce_scatter as reduce_scatter
+from attnlib.cost.parallel import ring_pass as ring_pass
 from attnlib.cost.passes import activation_memory as activation_memory
 from attnlib.cost.passes import model_forward as model_forward
 from attnlib.cost.passes import model_training as model_training

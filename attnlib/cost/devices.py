@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from attnlib import _check
 from attnlib.cost._sizes import Number
 
 
@@ -61,6 +62,37 @@ Rate: TypeAlias = float | int | Curve
 
 
 @dataclass(frozen=True)
+class Link:
+    """What joins devices.
+
+    Attributes:
+        name: what it is.
+        rate: bytes per second that one device sends, while as many come in: half of what is called bidirectional.
+        latency: seconds before a message arrives, however short. Vendors publish none, so it is 0 in `LINKS`, and the
+            time of short messages a lower bound; `dataclasses.replace` puts in what was measured.
+        reach: how many devices it joins at most; None: any number.
+        source: where the figures come from.
+
+    Example:
+        >>> LINKS["NVLink 4"].rate / LINKS["InfiniBand NDR"].rate
+        9.0
+    """
+
+    name: str
+    rate: float | int
+    latency: float | int = 0.0
+    reach: int | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not _check.number(self.rate) or self.rate <= 0:
+            raise ValueError(f"cost.Link: rate: expected a number above 0, got {self.rate!r}")
+        if not _check.number(self.latency) or self.latency < 0:
+            raise ValueError(f"cost.Link: latency: expected a number of at least 0, got {self.latency!r}")
+        _check.optional_int("cost.Link", reach=self.reach)
+
+
+@dataclass(frozen=True)
 class Device:
     """The rates and sizes that `roofline` needs of a machine.
 
@@ -75,6 +107,8 @@ class Device:
         transcendental: exponentials per second, float32; None if nobody publishes it.
         allocation: bytes per second at which a program gets new memory; None if that is free.
         launch: seconds before a program starts and after it ends.
+        link: what joins it with others of its kind; None if it stands alone.
+        network: what joins it with those that the link does not reach; None: nothing.
         sources: where the figures come from, by field.
     """
 
@@ -88,6 +122,8 @@ class Device:
     transcendental: Rate | None = None
     allocation: Rate | None = None
     launch: float | int = 0.0
+    link: Link | None = None
+    network: Link | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def ridge(self, dtype: str) -> float:
@@ -106,6 +142,15 @@ class Device:
                 f"{function}: dtype: expected one of {', '.join(self.matmul)} on {self.name}, got {dtype!r}"
             )
         return self.matmul[dtype]
+
+    def joined(self, function: str, devices: int) -> Link:
+        """Return what the slowest step of a ring over so many devices goes over, or raise for `function`."""
+        for link in (self.link, self.network):
+            if link is not None and (link.reach is None or devices <= link.reach):
+                return link
+        raise ValueError(
+            f"{function}: link: expected a Link, for {self.name} has none that joins {devices} devices, got None"
+        )
 
 
 def best(rate: Rate) -> float:
@@ -132,6 +177,51 @@ _SHARED_SOURCE = "CUDA C++ Programming Guide, technical specifications per compu
 _VMEM = "vector memory (VMEM) of one TensorCore"
 _VMEM_SOURCE = "jax.experimental.pallas.tpu, table of chips"
 
+_NODE = 8
+"""GPUs of one server, which NVLink joins."""
+
+
+def _pcie(generation: int, gigatransfers: int) -> Link:
+    source = f"PCI-SIG: 16 lanes of {gigatransfers} GT/s, 128 of 130 bits are data; as if one host had all devices"
+    return Link(f"PCIe {generation}", 16 * gigatransfers * 1e9 * 128 / 130 / 8, source=source)
+
+
+class Links(dict[str, Link]):
+    """Links by name; a name that is not there is answered with those that are."""
+
+    def __missing__(self, name: str) -> Link:
+        """Raise, and list the names."""
+        raise KeyError(f"cost.LINKS: expected one of {', '.join(self)}, got {name!r}")
+
+
+_NVLINK = "datasheet, both ways together; one way is half; 8 in a server of NVIDIA's own (DGX)"
+_TORUS = "of all links of a chip together, one way; a ring along one axis of the torus has its share"
+LINKS = Links(
+    (x.name, x)
+    for x in (
+        Link("NVLink 3", 300e9, reach=_NODE, source=f"600 GB/s: NVIDIA A100 {_NVLINK}"),
+        Link("NVLink 4", 450e9, reach=_NODE, source=f"900 GB/s: NVIDIA H100 {_NVLINK}"),
+        _pcie(3, 8),
+        _pcie(4, 16),
+        _pcie(5, 32),
+        Link("InfiniBand HDR", 25e9, source="200 Gb/s a port: NVIDIA DGX A100 datasheet, a port for each GPU"),
+        Link("InfiniBand NDR", 50e9, source="400 Gb/s a port: NVIDIA DGX H100 datasheet, a port for each GPU"),
+        Link("ICI v5e", 200e9, reach=256, source=f"1600 Gb/s: Google Cloud documentation, TPU v5e; {_TORUS}"),
+        Link(
+            "ICI v5p", 600e9, reach=8960, source=f"1200 GB/s both ways: Google Cloud documentation, TPU v5p; {_TORUS}"
+        ),
+        Link("ICI v6e", 400e9, reach=256, source=f"3200 Gb/s: Google Cloud documentation, TPU v6e; {_TORUS}"),
+        Link(
+            "DCN v5e", 3.125e9, source="two ports of 100 Gb/s for 8 chips: Google Cloud documentation, TPU v6e, table"
+        ),
+        Link("DCN v5p", 6.25e9, source="50 Gb/s a chip: Google Cloud documentation, TPU v5p"),
+        Link(
+            "DCN v6e", 12.5e9, source="four ports of 200 Gb/s for 8 chips: Google Cloud documentation, TPU v6e, table"
+        ),
+    )
+)
+"""What joins devices, by name, at the vendors' peaks: bytes per second that one device sends."""
+
 A100 = Device(
     name="A100 SXM 80 GB",
     matmul={"bfloat16": 312e12, "float16": 312e12, "tensorfloat32": 156e12, "float32": 19.5e12, "float64": 19.5e12},
@@ -141,6 +231,8 @@ A100 = Device(
     fast_memory_kind=_SHARED,
     elementwise=19.5e12,
     transcendental=_special_functions(108, 1.41e9),
+    link=LINKS["NVLink 3"],
+    network=LINKS["InfiniBand HDR"],
     sources={
         "matmul": "NVIDIA A100 datasheet: tensor cores without sparsity; float32 is outside the tensor cores",
         "bandwidth": "NVIDIA A100 datasheet",
@@ -148,6 +240,8 @@ A100 = Device(
         "fast_memory": _SHARED_SOURCE,
         "elementwise": "NVIDIA A100 datasheet, FP32",
         "transcendental": _SFU,
+        "link": LINKS["NVLink 3"].source,
+        "network": LINKS["InfiniBand HDR"].source,
     },
 )
 H100 = Device(
@@ -166,6 +260,8 @@ H100 = Device(
     fast_memory_kind=_SHARED,
     elementwise=67e12,
     transcendental=_special_functions(132, 1.83e9),
+    link=LINKS["NVLink 4"],
+    network=LINKS["InfiniBand NDR"],
     sources={
         "matmul": "NVIDIA H100 datasheet: half of what it prints with sparsity; float32 is outside the tensor cores",
         "bandwidth": "NVIDIA H100 datasheet",
@@ -173,6 +269,8 @@ H100 = Device(
         "fast_memory": _SHARED_SOURCE,
         "elementwise": "NVIDIA H100 datasheet, FP32",
         "transcendental": _SFU,
+        "link": LINKS["NVLink 4"].source,
+        "network": LINKS["InfiniBand NDR"].source,
     },
 )
 L4 = Device(
@@ -190,6 +288,7 @@ L4 = Device(
     fast_memory_kind=_SHARED,
     elementwise=30.3e12,
     transcendental=_special_functions(58, 2.04e9),
+    link=LINKS["PCIe 4"],
     sources={
         "matmul": "NVIDIA L4 datasheet: half of what it prints with sparsity; float32 is outside the tensor cores",
         "bandwidth": "NVIDIA L4 datasheet",
@@ -197,6 +296,7 @@ L4 = Device(
         "fast_memory": _SHARED_SOURCE,
         "elementwise": "NVIDIA L4 datasheet, FP32",
         "transcendental": _SFU,
+        "link": LINKS["PCIe 4"].source,
     },
 )
 T4 = Device(
@@ -208,6 +308,7 @@ T4 = Device(
     fast_memory_kind=_SHARED,
     elementwise=8.1e12,
     transcendental=_special_functions(40, 1.59e9),
+    link=LINKS["PCIe 3"],
     sources={
         "matmul": "NVIDIA T4 datasheet: no bfloat16; float32 is outside the tensor cores",
         "bandwidth": "NVIDIA T4 datasheet",
@@ -215,6 +316,7 @@ T4 = Device(
         "fast_memory": _SHARED_SOURCE,
         "elementwise": "NVIDIA T4 datasheet, single precision",
         "transcendental": _SFU,
+        "link": LINKS["PCIe 3"].source,
     },
 )
 
@@ -223,6 +325,7 @@ def _tpu(
     name: str, page: str, bfloat16: float, int8: float | None, bandwidth: float, memory: float, vmem: int
 ) -> Device:
     source = f"Google Cloud documentation, {page}: per chip"
+    link, network = LINKS[f"ICI {page[4:]}"], LINKS[f"DCN {page[4:]}"]
     return Device(
         name=name,
         matmul={"bfloat16": bfloat16} | ({} if int8 is None else {"int8": int8}),
@@ -230,7 +333,14 @@ def _tpu(
         memory=memory,
         fast_memory=vmem,
         fast_memory_kind=_VMEM,
-        sources={"matmul": source, "bandwidth": source, "memory": source, "fast_memory": _VMEM_SOURCE},
+        link=link,
+        network=network,
+        sources={
+            **dict.fromkeys(("matmul", "bandwidth", "memory"), source),
+            "fast_memory": _VMEM_SOURCE,
+            "link": link.source,
+            "network": network.source,
+        },
     )
 
 

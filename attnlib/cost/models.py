@@ -599,6 +599,23 @@ class Model:
         return dict(Counter(mixer for layer in self.layers for mixer in layer.mixers))
 
     @property
+    def kinds(self) -> dict[Mixer, str]:
+        """What steps add to their names for each of `mixers`: nothing where there is one."""
+        mixers = list(self.mixers)
+        titles = [mixer.title for mixer in mixers]
+        return {
+            mixer: ""
+            if len(mixers) == 1
+            else f", {mixer.title}" + (f" ({i + 1})" if titles.count(mixer.title) > 1 else "")
+            for i, mixer in enumerate(mixers)
+        }
+
+    @property
+    def halves(self) -> int:
+        """Sums along the residual stream: of attention, of cross-attention and of the feed-forward layer."""
+        return sum(len(layer.mixers) + (layer.feed_forward is not None) for layer in self.layers)
+
+    @property
     def feed_forwards(self) -> dict[Dense | Experts, int]:
         """Feed-forward layers, and in how many layers each."""
         return dict(Counter(x.feed_forward for x in self.layers if x.feed_forward is not None))

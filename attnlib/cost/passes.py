@@ -100,12 +100,9 @@ def model_forward(
     tokens = batch * n
 
     steps = [Step("embedding", 0, tokens * model.d * _tables(model), bytes_read=tokens * stored.vector(model.d))]
-    mixers, inner = model.mixers, model.feed_forwards
-    titles = [mixer.title for mixer in mixers]
-    for mixer, count in mixers.items():
-        kind = "" if len(mixers) == 1 else f", {mixer.title}"
-        if titles.count(mixer.title) > 1:
-            kind = f", {mixer.title} ({[*mixers].index(mixer) + 1})"
+    inner, kinds = model.feed_forwards, model.kinds
+    for mixer, count in model.mixers.items():
+        kind = kinds[mixer]
         attend, expansions = _core(mixer, n, past, batch, model.causal, causal_half, b, kept)
         put: dict[str, list[Step]] = {"in": [], "out": []}
         for x in mixer._matrices(model.d):
@@ -334,7 +331,7 @@ def _feed_forward(layer: Dense | Experts, d: int, tokens: int, b: int, stored: F
 def _norms(model: Model, tokens: int, b: int) -> Step:
     """Sums along the residual stream, and norms: RMS squares, adds, multiplies twice; a mean takes 3 more."""
     count = sum(layer.norms for layer in model.layers) + model.norm_first + model.norm_last
-    sums = sum(len(layer.mixers) + (layer.feed_forward is not None) for layer in model.layers)
+    sums = model.halves
     each = 4 if model.norm == "rms" else 7
     moved = tokens * model.d * b
     return Step(

@@ -11,7 +11,7 @@ from attnlib.cost._sizes import Number, dtype_name, symbolic
 from attnlib.cost.algebra import Cost, Step, named_step
 from attnlib.cost.devices import Device, at
 
-RESOURCES = ("matmul", "elementwise", "bandwidth", "overhead")
+RESOURCES = ("matmul", "elementwise", "bandwidth", "overhead", "link")
 """What a step may wait for."""
 
 
@@ -26,6 +26,7 @@ class StepTime:
         bandwidth: seconds in which its bytes are moved.
         overhead: seconds in which it gets new memory.
         intensity: FLOPs, in and outside products, per byte moved.
+        link: seconds in which other devices send what it needs, while it computes.
     """
 
     name: str
@@ -34,11 +35,12 @@ class StepTime:
     bandwidth: Number
     overhead: Number
     intensity: Number
+    link: Number = 0.0
 
     @property
     def seconds(self) -> Number:
         """The longest of what can overlap, and the overhead, which cannot."""
-        return _largest(self.matmul, self.elementwise, self.bandwidth) + self.overhead
+        return _largest(self.matmul, self.elementwise, self.bandwidth, self.link) + self.overhead
 
     @property
     def bound(self) -> str | np.ndarray:

@@ -1,20 +1,46 @@
 """A model on devices: what its memory holds, how long a prefill and a token take, and the largest that fits. No JAX.
 
-Devices share a model as `model_share` says. Times are those of the roofline, at the vendors' peaks: a program takes
-longer. What devices send one another is counted in bytes, and its time is not: no rate of a link is given.
+Devices share a model as `Parallel` says. Times are those of the roofline, at the vendors' peaks, of links as well: a
+program takes longer. Sums over devices wait for their parts; keys and values that go round a ring do so meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost._sizes import dtype_name, itemsize
-from attnlib.cost.devices import Device, best
+from attnlib.cost._sizes import dtype_name, itemsize, parts
+from attnlib.cost.algebra import Cost
+from attnlib.cost.devices import Device, Link, best
 from attnlib.cost.formats import Format, format_of
-from attnlib.cost.models import Cache, Model, model_cache, model_of, model_share, model_weights, vectors
+from attnlib.cost.models import (
+    Cache,
+    Mixer,
+    Model,
+    StateAttention,
+    StateSpace,
+    model_cache,
+    model_of,
+    model_share,
+    model_weights,
+    vectors,
+)
+from attnlib.cost.parallel import (
+    WAYS,
+    Exchange,
+    Parallel,
+    links,
+    merge_exchange,
+    overlapped,
+    parallel_of,
+    refuse_sequence,
+    ring_exchange,
+    serial,
+    shared_forward,
+    tensor_exchanges,
+)
 from attnlib.cost.passes import model_forward, training_conventions
 from attnlib.cost.roofline import Roofline, roofline
 
@@ -34,6 +60,8 @@ class Serving:
         batch: sequences.
         device: what it runs on.
         devices: how many.
+        parallel: how they share the model.
+        link: what joins them, where one was given; None: what each device has.
         formats: how weights and the cache are stored.
         dtype: of activations and of what is multiplied.
         page: positions of the cache that are allocated together.
@@ -44,7 +72,7 @@ class Serving:
         activations: bytes of the largest arrays between two steps.
         prefill: seconds for all positions of all sequences, step by step; the cache is empty before.
         decode: seconds for one further token of each sequence; None where the model is not causal.
-        sent: bytes that a device sends for one token of each sequence.
+        sent: bytes that a device sends for one token of each sequence; in a model that is not causal, for the pass.
     """
 
     model: Model
@@ -52,6 +80,8 @@ class Serving:
     batch: int
     device: Device
     devices: int
+    parallel: Parallel
+    link: Link | None
     formats: tuple[Format, Format]
     dtype: str
     page: int
@@ -87,6 +117,8 @@ def serving(
     *,
     batch: int = 1,
     devices: int = 1,
+    parallel: str | Parallel = "tensor",
+    link: Link | None = None,
     weights: Any = "bfloat16",
     cache: Any = "bfloat16",
     dtype: Any = "bfloat16",
@@ -101,7 +133,10 @@ def serving(
         context: positions that each sequence has when memory is fullest.
         device: of what kind; from `cost.ACCELERATORS`, or `attnlib.measure_device()`.
         batch: sequences.
-        devices: how many share the model, by heads and inner widths.
+        devices: how many share the model.
+        parallel: how: "tensor", by heads, inner widths and vocabulary, "sequence", by positions, "data", by
+            sequences, or several, as "tensor=4,data=2" or a `Parallel`.
+        link: what joins them; None: the device's own, or its network for rings of more devices than that joins.
         weights: format of the parameters.
         cache: format of keys, values and latents.
         dtype: of activations and of what is multiplied, one that the device has. Quantised weights and keys are made
@@ -115,9 +150,12 @@ def serving(
 
     Raises:
         ValueError: a model or device that is none, an integer below 1, an unknown format, a dtype that the device has
-            not, a share that is not above 0 and at most 1.
+            not, a share that is not above 0 and at most 1; a way to share the model that there is not, of another
+            number of devices, or over positions where the model is not causal or has cross-attention; several devices
+            that nothing joins.
 
-    Source: Pope et al. (2023); Williams, Waterman and Patterson (2009).
+    Source: Shoeybi et al. (2019), section 3; Liu, Zaharia and Abbeel (2023); Pope et al. (2023); Williams, Waterman
+    and Patterson (2009).
 
     Example:
         >>> from attnlib.cost import ACCELERATORS, MODELS
@@ -138,36 +176,66 @@ def serving(
     device.matmul_rate(name, dtype)
     if not _check.number(usable) or not 0 < usable <= 1:
         raise ValueError(f"{name}: usable: expected a number above 0 and at most 1, got {usable!r}")
-    one = model_share(model, devices)
+    parallel = parallel_of(name, devices, parallel)
+    refuse_sequence(name, model, parallel)
+    over = links(name, device, parallel, link)
+    one, own, held = model_share(model, parallel.tensor), int(parts(batch, parallel.data)), _held(context, parallel)
     formats: dict[str, Any] = {"dtype": dtype, "weights": stored, "cache": kept}
-    prefill = model_forward(one, context, logits=1 if model.causal else None, batch=batch, **formats)
-    step = None
-    if model.causal:
-        step = model_forward(one, 1, past=context - 1, batch=batch, **formats)
-    rows = min(chunk, context) if model.causal else context
+    rows = min(chunk, held) if model.causal else held
     part = model_forward(one, rows, logits=1 if model.causal else None, **formats)
-    # Every device has all of the output of each layer's two halves, which are sums over devices: a ring sends each
-    # number twice, but for the share that a device begins with.
-    halves = sum(len(layer.mixers) + (layer.feed_forward is not None) for layer in model.layers)
-    sent = 2 * (devices - 1) * halves * batch * model.d * b // devices
+
+    def timed(cost: Cost, tokens: int, scored: int, of_layer: Callable[[Mixer], Exchange]) -> tuple[Roofline, int]:
+        """Return the time with what is sent, and the bytes of that."""
+        sums = tensor_exchanges(model, tokens, scored, parallel.tensor, b)
+        ring = {}
+        if parallel.sequence > 1:
+            kinds = one.kinds
+            ring = {_meeting(mixer) + kinds[mixer]: of_layer(mixer) * count for mixer, count in one.mixers.items()}
+        time = overlapped(roofline(cost, device, dtype=dtype), ring, over["sequence"])
+        return serial(time, sums, over["tensor"]), sum(int(x.sent) for x in (*sums, *ring.values()))
+
+    logits = 1 if model.causal else None
+    first = shared_forward(model, context, parallel, batch, logits=logits, **formats)
+    prefill, sent = timed(
+        first,
+        own * held,
+        own * (logits or held),
+        lambda mixer: ring_exchange(mixer, context, own, kept, parallel.sequence),
+    )
+    step, decode = None, None
+    if model.causal:
+        step = model_forward(one, 1, past=held - 1, batch=own, **formats)
+        decode, sent = timed(step, own, own, lambda mixer: merge_exchange(mixer, own, parallel.sequence))
     return Serving(
         model,
         context,
         batch,
         device,
         devices,
+        parallel,
+        link,
         (stored, kept),
         dtype,
         page,
         chunk,
         float(usable),
         weight_bytes(one, stored),
-        model_cache(one, context, batch=batch, cache=kept, page=page) if model.causal else Cache(()),
+        model_cache(one, held, batch=own, cache=kept, page=page) if model.causal else Cache(()),
         max(part.live, 0 if step is None else step.live),
-        roofline(prefill, device, dtype=dtype),
-        None if step is None else roofline(step, device, dtype=dtype),
+        prefill,
+        decode,
         sent,
     )
+
+
+def _held(context: int, parallel: Parallel) -> int:
+    """Positions of a sequence that one device has."""
+    return int(parts(context, parallel.sequence))
+
+
+def _meeting(mixer: Mixer) -> str:
+    """The step in which positions meet."""
+    return "state" if isinstance(mixer, StateAttention | StateSpace) else "attention"
 
 
 def weight_bytes(model: Model, stored: Format) -> int:
@@ -216,7 +284,9 @@ def alternatives(found: Serving) -> dict[str, Serving]:
         changes["half the context"] = {"context": found.context // 2}
     if found.batch > 1:
         changes["half the batch"] = {"batch": found.batch // 2}
-    changes["twice the devices"] = {"devices": 2 * found.devices}
+    way = max(WAYS, key=lambda way: getattr(found.parallel, way))  # of equals the first, "tensor"
+    more = replace(found.parallel, **{way: 2 * getattr(found.parallel, way)})
+    changes["twice the devices"] = {"devices": 2 * found.devices, "parallel": more}
     return {name: changed(found, **change) for name, change in changes.items()}
 
 
@@ -227,6 +297,8 @@ def changed(found: Serving, **change: Any) -> Serving:
         "device": found.device,
         "batch": found.batch,
         "devices": found.devices,
+        "parallel": found.parallel,
+        "link": found.link,
         "weights": found.formats[0],
         "cache": found.formats[1],
         "dtype": found.dtype,
@@ -243,6 +315,8 @@ def longest_context(
     *,
     batch: int = 1,
     devices: int = 1,
+    parallel: str | Parallel = "tensor",
+    link: Link | None = None,
     weights: Any = "bfloat16",
     cache: Any = "bfloat16",
     dtype: Any = "bfloat16",
@@ -257,6 +331,8 @@ def longest_context(
         device: as `serving`, and so are the others.
         batch: sequences.
         devices: how many share the model.
+        parallel: how, as in `serving`.
+        link: what joins them, as in `serving`.
         weights: format of the parameters.
         cache: format of keys, values and latents.
         dtype: of activations.
@@ -280,7 +356,8 @@ def longest_context(
     model = model_of(name, model)
     if not model.causal:
         raise ValueError(f"{name}: model: expected one that is causal, got {model.name}")
-    options = {"batch": batch, "devices": devices, "weights": weights, "cache": cache, "dtype": dtype, "page": page}
+    shared = {"devices": devices, "parallel": parallel, "link": link}
+    options = {"batch": batch, **shared, "weights": weights, "cache": cache, "dtype": dtype, "page": page}
     with _check.named(name, "cost.serving"):
         first = serving(model, 1, device, **options, chunk=chunk, usable=usable)
     return _largest(lambda t: _fits(first, t, batch))
@@ -292,6 +369,8 @@ def largest_batch(
     device: Device,
     *,
     devices: int = 1,
+    parallel: str | Parallel = "tensor",
+    link: Link | None = None,
     weights: Any = "bfloat16",
     cache: Any = "bfloat16",
     dtype: Any = "bfloat16",
@@ -306,6 +385,8 @@ def largest_batch(
         context: positions that each sequence has.
         device: as `serving`, and so are the others.
         devices: how many share the model.
+        parallel: how, as in `serving`.
+        link: what joins them, as in `serving`.
         weights: format of the parameters.
         cache: format of keys, values and latents.
         dtype: of activations.
@@ -329,7 +410,8 @@ def largest_batch(
     model = model_of(name, model)
     if not model.causal:
         raise ValueError(f"{name}: model: expected one that is causal, got {model.name}")
-    options = {"devices": devices, "weights": weights, "cache": cache, "dtype": dtype, "page": page}
+    shared = {"devices": devices, "parallel": parallel, "link": link}
+    options = {**shared, "weights": weights, "cache": cache, "dtype": dtype, "page": page}
     with _check.named(name, "cost.serving"):
         first = serving(model, context, device, **options, chunk=chunk, usable=usable)
     return _largest(lambda batch: _fits(first, context, batch)) or 0
@@ -337,10 +419,11 @@ def largest_batch(
 
 def _fits(first: Serving, t: int, batch: int) -> bool:
     """Whether t positions of so many sequences fit; without the times."""
-    one = model_share(first.model, first.devices)
-    kept = model_cache(one, t, batch=batch, cache=first.formats[1], page=first.page).allocated
-    part = model_forward(one, min(first.chunk, t), logits=1, dtype=first.dtype).live
-    step = model_forward(one, 1, batch=batch, dtype=first.dtype).live
+    one, held = model_share(first.model, first.parallel.tensor), _held(t, first.parallel)
+    own = int(parts(batch, first.parallel.data))
+    kept = model_cache(one, held, batch=own, cache=first.formats[1], page=first.page).allocated
+    part = model_forward(one, min(first.chunk, held), logits=1, dtype=first.dtype).live
+    step = model_forward(one, 1, batch=own, dtype=first.dtype).live
     return bool(first.weights + kept + max(part, step) <= first.memory)
 
 
