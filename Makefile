@@ -47,7 +47,7 @@ test-full: interpreters .venv-colab-test/.attnlib .venv-peers/.attnlib ## the sa
 	@echo "== the library on Colab's versions (locks/colab.txt)"
 	.venv-colab-test/bin/python -m pytest -q -n $(JOBS) --ignore=tests/book
 	@echo "== agreement with published programs (benchmarks/requirements.txt)"
-	.venv-peers/bin/python -m pytest -q -m published tests/test_published.py
+	.venv-peers/bin/python -m pytest -q -m published tests/test_published.py tests/test_published_models.py
 	$(MAKE) test
 
 test-library: .venv/.attnlib ## run the tests of attnlib alone

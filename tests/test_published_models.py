@@ -59,12 +59,29 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("family", SMALL)
-def test_parameters_and_flops_of_small_models(family):
+SMALL_INDEX = {**SMALL["deepseek_v3"], "index_n_heads": 3, "index_head_dim": 8}
+SMALL_NEXT = {
+    **GROUPED,
+    **MANY,
+    "num_hidden_layers": 4,
+    "head_dim": 12,
+    "num_experts": 6,
+    "shared_expert_intermediate_size": 7,
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 10,
+    "linear_value_head_dim": 6,
+    "linear_conv_kernel_dim": 4,
+    "full_attention_interval": 4,
+}
+BATCH = 2
+
+
+def counted(fields, n, **inputs):
+    """The model that is read, and torch's count of the module's products by operation, without its rotations'."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    fields = {"model_type": family, **SMALL[family]}
     options = {"attn_implementation": "eager"}
     if "experts_per_tok" in str(fields):
         options["experts_implementation"] = "eager"
@@ -72,13 +89,50 @@ def test_parameters_and_flops_of_small_models(family):
     model = cost.read_config(fields)
     corrections = sum(b.numel() for key, b in module.named_buffers() if "score_correction" in key)
     assert cost.model_parameters(model) == sum(p.numel() for p in module.parameters()) + corrections
-
-    n, batch = 24, 2
-    words = torch.randint(0, 50, (batch, n))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(words)
+        module(torch.randint(0, 50, (BATCH, n)), **inputs)
     counts = counter.get_flop_counts()
     # Angles of the rotation are a product of theirs, of positions and frequencies.
     angles = sum(sum(v.values()) for key, v in counts.items() if key.endswith("rotary_emb"))
-    ours = cost.model_forward(model, n, batch=batch, causal_half=False).matmul_flops
-    assert ours == counter.get_total_flops() - angles
+    convolutions = sum(v for key, v in counts["Global"].items() if "convolution" in str(key))
+    return model, counter.get_total_flops() - angles - convolutions
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_parameters_and_flops_of_small_models(family):
+    model, found = counted({"model_type": family, **SMALL[family]}, 24)
+    assert found == cost.model_forward(model, 24, batch=BATCH, causal_half=False).matmul_flops
+
+
+@pytest.mark.parametrize("top", [8, 24])
+def test_an_indexer(top):
+    """DeepSeek-V3.2: the indexer's products meet every pair, and one more weighs its heads, no product of ours.
+
+    The module writes all scores and hides those that were not selected: 24 keys where we count `top`.
+    """
+    n = 24
+    model, found = counted({"model_type": "deepseek_v32", **SMALL_INDEX, "index_topk": top}, n)
+    ours = cost.model_forward(model, n, batch=BATCH, causal_half=False)
+    layers, pairs = len(model.layers), BATCH * n * n
+    assert ours["index"].matmul_flops == layers * 2 * pairs * 3 * 8
+    weighed = layers * 2 * pairs * 3
+    assert ours["index"].other_flops == pytest.approx(weighed, rel=0.2)
+    mixer = model.layers[0].mixer
+    hidden = layers * 2 * BATCH * n * (n - top) * mixer.h * (mixer.d_nope + mixer.d_rope + mixer.d_v)
+    assert found == ours.matmul_flops + weighed + hidden
+
+
+@pytest.mark.parametrize("n", [64, 192])
+def test_a_gated_delta_rule(n):
+    """Qwen3-Next: the products with the state are ours, 6 · d_k · d_v; a chunk of 64 positions adds its own pairs'.
+
+    The module computes in chunks: scores of keys with keys and with queries, and values by the latter, all written.
+    Its triangular system is no product to the counter.
+    """
+    model, found = counted({"model_type": "qwen3_next", **SMALL_NEXT}, n)
+    ours = cost.model_forward(model, n, batch=BATCH, causal_half=False)
+    (mixer, layers), *_ = model.mixers.items()
+    chunk = 64
+    inside = layers * BATCH * n * mixer.h * 2 * chunk * (2 * mixer.d_k + mixer.values)
+    assert found == ours.matmul_flops + inside
+    assert ours["state, state 10×6"].matmul_flops == layers * BATCH * n * mixer.h * 6 * 10 * 6
