@@ -27,6 +27,7 @@ from attnlib.cost import (
 H100, T4 = ACCELERATORS["H100"], ACCELERATORS["T4"]
 LLAMA, LLAMA70, GEMMA = MODELS["llama-3-8b"], MODELS["llama-3-70b"], MODELS["gemma-3-27b"]
 V3, V32, GPT3, BERT = MODELS["deepseek-v3"], MODELS["deepseek-v3.2"], MODELS["gpt-3"], MODELS["bert-base"]
+T5 = MODELS["t5-base"]
 NEXT, MIXTRAL, OSS = MODELS["qwen3-next-80b-a3b"], MODELS["mixtral-8x7b"], MODELS["gpt-oss-20b"]
 
 
@@ -285,6 +286,47 @@ def test_shared_keys_and_cross_attention():
     assert later["attention, cross 100"].matmul_flops == 4 * 4 * 8 * 100
 
 
+def test_an_encoder_is_counted_once():
+    """T5: one table of words for both sides; the source is read once, its keys and values are kept."""
+    model = cost.with_memory(T5, 100)
+    table = model.vocab * model.d
+    encoder = cost.model_parameters(model.encoder) - table
+    decoder = cost.model_parameters(replace(model, encoder=None))
+    assert cost.model_parameters(model) == encoder + decoder
+    first, later = cost.model_forward(model, 1), cost.model_forward(model, 1, past=6)
+    read = cost.model_forward(model.encoder, 100)
+    made = 12 * 100 * 2 * 2 * 768 * 768
+    assert first.matmul_flops - read.matmul_flops - made == later.matmul_flops - 12 * 4 * 768 * 6
+    assert [x.name for x in first.steps[:2]] == ["encoder, embedding", "encoder, projections"]
+    kept = cost.model_cache(model, 7)
+    assert [(x.title, x.needed, x.state) for x in kept.kinds] == [
+        ("full", 12 * 2 * 768 * 2 * 7, 0),
+        ("cross 100", 12 * 2 * 768 * 2 * 100, 12 * 2 * 768 * 2 * 100),
+    ]
+    # Half the heads on each of two devices, of both sides.
+    assert cost.model_cache(model, 7, devices=2).needed == kept.needed // 2
+    assert cost.model_parameters(cost.model_share(model, 2)) == pytest.approx(
+        cost.model_parameters(model) / 2, rel=1e-3
+    )
+    # Version 1.1: gated, with a head of its own.
+    fields = cost.CONFIGS["t5-base"] | {"d_ff": 2048, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+    assert cost.model_parameters(cost.read_config(fields)) == 247_577_856
+
+
+def test_training_an_encoder():
+    n = 64
+    model = cost.with_memory(T5, 64)
+    step = cost.model_training(model, n, recompute="scores")
+    pairs = 12 * 2 * 768 * (2 * 64 * 64 + cost.visible_pairs(64))
+    assert step["recomputation"].matmul_flops == pairs
+    both = cost.activation_memory(model, n)
+    alone = cost.activation_memory(replace(model, encoder=None), n)
+    assert both == alone + cost.activation_memory(model.encoder, 64)
+    # With a source as long as the text nothing is named after its length.
+    assert not any("source" in name for name in cost.training_differences(model, n))
+    assert any("source" in name for name in cost.training_differences(T5, n))
+
+
 # --- training ---
 
 
@@ -503,6 +545,8 @@ BAD = [
     *every(cost.model_share, LLAMA, devices=2, whole=("devices",)),
     *every(cost.model_cache, LLAMA, t=5, whole=("t", "batch", "page", "devices"), formats=("cache",)),
     bad("model", "one that is causal", "BERT-base", cost.model_cache, BERT, 5),
+    *every(cost.with_memory, T5, m=5, whole=("m",)),
+    bad("model", "one with cross-attention", "Llama 3 8B", cost.with_memory, LLAMA, 5),
     *every(
         *(cost.model_forward, LLAMA),
         n=5,
@@ -641,6 +685,12 @@ CLASSES = [
     (lambda: Layer(SelfAttention(1, 1), cross=SelfAttention(1, 1)), "cross: expected SelfAttention with memory"),
     (lambda: Model("m", 1, 1, ()), "layers: expected a tuple of Layer, got ()"),
     (lambda: Model("m", 1, 1, LLAMA.layers, norm="l2"), "norm: expected 'rms' or 'layer', got 'l2'"),
+    (lambda: Model("m", 1, 1, LLAMA.layers, encoder=LLAMA), "encoder: expected a Model that is not causal, or None"),
+    (lambda: Model("m", 1, 1, LLAMA.layers, encoder=BERT), "encoder: expected cross-attention to one memory, got []"),
+    (
+        lambda: Model("m", 1, 1, V3.layers, relative=2),
+        "relative: expected 0 without softmax attention in heads, got 2",
+    ),
     (lambda: cost.Format("x", 0), "bits: expected an integer of at least 1, got 0"),
 ]
 

@@ -138,6 +138,14 @@ def test_rings_of_other_layers(model):
     assert sum(x.link for x in found.prefill.steps) == pytest.approx(sent / 450e9)
 
 
+def test_an_encoder_on_several_devices():
+    model = cost.with_memory(MODELS["t5-base"], 200)
+    found = serve(model, Parallel(tensor=4), 100)
+    sums = cost.all_reduce(200 * 2 * 768, 4)
+    assert found.prefill["encoder, all-reduce, layers"].seconds == (sums * 24).seconds(LINKS["NVLink 4"])
+    assert found.sent == (cost.all_reduce(2 * 768, 4) * 37).sent + cost.all_gather(2 * model.vocab, 4).sent
+
+
 def test_grids():
     found = serve(LLAMA, Parallel(tensor=4, data=4), batch=8)
     assert found.needed == serve(LLAMA, Parallel(tensor=4), batch=2).needed
@@ -200,6 +208,12 @@ BAD = [
     bad(
         *("parallel", "sequence=1 for BERT-base", "sequence=2"),
         *(cost.serving, BERT, 64, H100),
+        devices=2,
+        parallel="sequence",
+    ),
+    bad(
+        *("parallel", "sequence=1 for T5 base, which has cross-attention", "sequence=2"),
+        *(cost.serving, MODELS["t5-base"], 64, H100),
         devices=2,
         parallel="sequence",
     ),

@@ -16,12 +16,13 @@ pytestmark = [pytest.mark.published, pytest.mark.filterwarnings("ignore")]
 def build(fields, device, **options):
     """The module of these fields. Experts are looped over, and scores written: products that a counter sees."""
     import torch
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     fields = dict(fields)
     family = fields.pop("model_type")
     config = AutoConfig.for_model(family, **fields)
-    kind = AutoModel if family == "bert" else AutoModelForCausalLM
+    kinds = {"bert": AutoModel, "t5": AutoModelForSeq2SeqLM, "bart": AutoModelForSeq2SeqLM}
+    kind = kinds.get(family, AutoModelForCausalLM)
     with warnings.catch_warnings(), torch.device(device):
         warnings.simplefilter("ignore")
         return kind.from_config(config, **options)
@@ -136,3 +137,26 @@ def test_a_gated_delta_rule(n):
     inside = layers * BATCH * n * mixer.h * 2 * chunk * (2 * mixer.d_k + mixer.values)
     assert found == ours.matmul_flops + inside
     assert ours["state, state 10×6"].matmul_flops == layers * BATCH * n * mixer.h * 6 * 10 * 6
+
+
+ENCODERS = {
+    "t5": {"d_model": 32, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 4, "d_kv": 10, "d_ff": 48}
+    | {"vocab_size": 50},
+    "t5 gated": {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 10, "d_ff": 48, "vocab_size": 50}
+    | {"feed_forward_proj": "gated-gelu"},
+    "bart": {"d_model": 32, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4}
+    | {"decoder_attention_heads": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 40, "vocab_size": 50}
+    | {"max_position_embeddings": 64},
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_and_decoders(name):
+    """A source of 17 positions, 24 that are written."""
+    import torch
+
+    m, n = 17, 24
+    inputs = {"decoder_input_ids": torch.randint(0, 50, (BATCH, n))}
+    model, found = counted({"model_type": name.split()[0], **ENCODERS[name]}, m, **inputs)
+    ours = cost.model_forward(cost.with_memory(model, m), n, batch=BATCH, causal_half=False)
+    assert found == ours.matmul_flops

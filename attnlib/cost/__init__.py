@@ -66,6 +66,7 @@ from attnlib.cost.models import model_cache as model_cache
 from attnlib.cost.models import model_parameters as model_parameters
 from attnlib.cost.models import model_share as model_share
 from attnlib.cost.models import model_weights as model_weights
+from attnlib.cost.models import with_memory as with_memory
 from attnlib.cost.multihead import multihead_attention as multihead_attention
 from attnlib.cost.nystrom import nystrom_attention as nystrom_attention
 from attnlib.cost.parallel import Exchange as Exchange

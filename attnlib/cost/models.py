@@ -551,6 +551,8 @@ class Model:
         norm_last: whether the last layer's output is.
         pooler: whether one dense layer with bias works on the first position (BERT).
         causal: whether a position sees no later one.
+        relative: rows of a table of relative positions, a number for each head, that all layers add to scores (T5).
+        encoder: what makes the memory of cross-attention of a source, with the same table of words; None: nothing.
         context: the longest context that its authors give; None: none given.
         source: where the figures come from.
 
@@ -574,6 +576,8 @@ class Model:
     norm_last: bool = True
     pooler: bool = False
     causal: bool = True
+    relative: int = 0
+    encoder: Model | None = None
     context: int | None = None
     source: str = ""
 
@@ -588,7 +592,16 @@ class Model:
             raise ValueError(f"{name}: layers: expected a tuple of Layer, got {self.layers!r}"[:300])
         flags = ("tied", "head", "norm_first", "norm_last", "pooler", "causal")
         _check.flags(name, **{x: getattr(self, x) for x in flags})
-        _check.at_least(name, 0, positions=self.positions, types=self.types)
+        _check.at_least(name, 0, positions=self.positions, types=self.types, relative=self.relative)
+        memories = {layer.cross.memory for layer in self.layers if layer.cross is not None}
+        if self.encoder is not None and (not isinstance(self.encoder, Model) or self.encoder.causal):
+            raise ValueError(
+                f"{name}: encoder: expected a Model that is not causal, or None, got {self.encoder!r}"[:200]
+            )
+        if self.encoder is not None and len(memories) != 1:
+            raise ValueError(f"{name}: encoder: expected cross-attention to one memory, got {sorted(memories)}")
+        if self.relative and not isinstance(self.layers[0].mixer, SelfAttention):
+            raise ValueError(f"{name}: relative: expected 0 without softmax attention in heads, got {self.relative}")
         _check.optional_int(name, context=self.context)
         if self.norm not in ("rms", "layer"):
             raise ValueError(f"{name}: norm: expected 'rms' or 'layer', got {self.norm!r}")
@@ -597,6 +610,11 @@ class Model:
     def mixers(self) -> dict[Mixer, int]:
         """What lets positions meet, and in how many layers."""
         return dict(Counter(mixer for layer in self.layers for mixer in layer.mixers))
+
+    @property
+    def memory(self) -> int:
+        """Positions of the source, 0 without cross-attention."""
+        return max((layer.cross.memory for layer in self.layers if layer.cross is not None), default=0)
 
     @property
     def kinds(self) -> dict[Mixer, str]:
@@ -630,16 +648,31 @@ def model_of(function: str, model: Any) -> Model:
 
 def outer_matrices(model: Model) -> tuple[Matrix, ...]:
     """Return the matrices outside of the layers: tables, pooler and head."""
+    h = _heads_of(model)
     tables = (
         Matrix("words", model.vocab, model.d, active=0, where="table"),
         *((Matrix("positions", model.positions, model.d, active=0, where="table"),) if model.positions else ()),
         *((Matrix("types", model.types, model.d, active=0, where="table"),) if model.types else ()),
+        *((Matrix("relative positions", model.relative, h, active=0, where="table"),) if model.relative else ()),
     )
     pooler = (Matrix("pooler", model.d, model.d, where="pooler"),) if model.pooler else ()
     # A tied head is the table, at work: it has no numbers of its own.
     copies = 0 if model.tied else 1
     head = (Matrix("head", model.d, model.vocab, copies=copies, where="head"),) if model.head else ()
     return (*tables, *pooler, *head)
+
+
+def _heads_of(model: Model) -> int:
+    """Query heads of the first layer."""
+    mixer = model.layers[0].mixer
+    return mixer.h if isinstance(mixer, SelfAttention) else 0
+
+
+def encoder_weights(model: Model) -> tuple[tuple[Matrix, int], ...]:
+    """List the matrices of an encoder but for its table of words, which is the decoder's."""
+    if model.encoder is None:
+        return ()
+    return tuple((x, count) for x, count in model_weights(model.encoder) if x.name != "words")
 
 
 def model_weights(model: Model) -> tuple[tuple[Matrix, int], ...]:
@@ -650,7 +683,7 @@ def model_weights(model: Model) -> tuple[tuple[Matrix, int], ...]:
 
     Returns:
         Pairs of a `Matrix` and a number of layers; those outside of the layers first, then attention, then
-        feed-forward layers. A tied head has 0 copies and works all the same.
+        feed-forward layers, then those of an encoder. A tied head has 0 copies and works all the same.
 
     Raises:
         ValueError: a model that is none.
@@ -667,7 +700,7 @@ def model_weights(model: Model) -> tuple[tuple[Matrix, int], ...]:
     model = model_of("cost.model_weights", model)
     kinds = (*model.mixers.items(), *model.feed_forwards.items())
     inner = ((matrix, count) for kind, count in kinds for matrix in kind._matrices(model.d))
-    return (*((matrix, 1) for matrix in outer_matrices(model)), *inner)
+    return (*((matrix, 1) for matrix in outer_matrices(model)), *inner, *encoder_weights(model))
 
 
 def vectors(model: Model) -> tuple[int, int]:
@@ -676,6 +709,8 @@ def vectors(model: Model) -> tuple[int, int]:
     own = norms * model.d * (1 if model.norm == "rms" else 2) + (model.d if model.pooler else 0)
     own += sum(count * mixer._vectors(model.d) for mixer, count in model.mixers.items())
     inner = [(count, x._vectors(model.d)) for x, count in model.feed_forwards.items()]
+    if model.encoder is not None:
+        inner.append((1, vectors(model.encoder)))
     return own + sum(c * a for c, (a, _) in inner), own + sum(c * b for c, (_, b) in inner)
 
 
@@ -685,7 +720,7 @@ def model_parameters(model: Model, *, active: bool = False) -> int:
     Args:
         model: of which.
         active: leave out experts that a position is not sent to, and tables that are looked up: a lookup is no work.
-            A tied table works as the head.
+            A tied table works as the head. An encoder works on positions of the source, the rest on the others.
 
     Returns:
         Numbers.
@@ -747,7 +782,39 @@ def model_share(model: Model, devices: int) -> Model:
         )
 
     shares = {layer: part(layer) for layer in set(model.layers)}
-    return replace(model, vocab=parts(model.vocab, devices), layers=tuple(shares[x] for x in model.layers))
+    encoder = None if model.encoder is None else model_share(model.encoder, devices)
+    layers = tuple(shares[x] for x in model.layers)
+    return replace(model, vocab=parts(model.vocab, devices), layers=layers, encoder=encoder)
+
+
+def with_memory(model: Model, m: int) -> Model:
+    """Return the same model with a source of another length: positions that its cross-attention meets.
+
+    Args:
+        model: one with cross-attention.
+        m: positions of the source.
+
+    Returns:
+        A `Model`.
+
+    Raises:
+        ValueError: a model that is none or has no cross-attention, m that is no integer of at least 1.
+
+    Source: Vaswani et al. (2017), section 3.2.3.
+
+    Example:
+        >>> from attnlib.cost import MODELS
+        >>> short, long = (with_memory(MODELS["t5-base"], m) for m in (128, 1024))
+        >>> [model_cache(model, 1).needed // 2**20 for model in (short, long)]  # keys and values of the source
+        [4, 36]
+    """
+    name = "cost.with_memory"
+    model = model_of(name, model)
+    _check.positive_int(name, m=m)
+    if not model.memory:
+        raise ValueError(f"{name}: model: expected one with cross-attention, got {model.name}")
+    made = {x.cross: None if x.cross is None else replace(x.cross, memory=m) for x in model.layers}
+    return replace(model, layers=tuple(replace(x, cross=made[x.cross]) for x in model.layers))
 
 
 def _heads(h_kv: int, h: int, devices: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ multiply-add. Softmax is fused with its two products, as every serving program d
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from attnlib import _check
@@ -22,6 +23,7 @@ from attnlib.cost.models import (
     SelfAttention,
     StateAttention,
     StateSpace,
+    encoder_weights,
     model_of,
     model_parameters,
     model_weights,
@@ -64,9 +66,10 @@ def model_forward(
 
     Returns:
         A `Cost`: "embedding", then for each kind of attention "projections", "index" if it has one, "attention" or
-        "state", and "output", for each kind of feed-forward layer its own, "norms", and "head". A step's `calls` are
-        the products it consists of. Experts' weights are read for as many experts as the positions can reach,
-        min(experts, batch · n · active).
+        "state", and "output", for each kind of feed-forward layer its own, "norms", and "head". An encoder's steps
+        come first, "encoder, projections" and so on, where past = 0: later its output is in the cache. A step's
+        `calls` are the products it consists of. Experts' weights are read for as many experts as the positions can
+        reach, min(experts, batch · n · active).
         Keys and values are read once for all queries of a sequence. A latent is expanded to keys and values, or
         absorbed into queries and outputs, whichever takes fewer FLOPs.
         `parameters` are all there are; `live` the largest of the arrays between two steps.
@@ -99,7 +102,12 @@ def model_forward(
     stored, kept = format_of(name, "weights", weights), format_of(name, "cache", cache)
     tokens = batch * n
 
-    steps = [Step("embedding", 0, tokens * model.d * _tables(model), bytes_read=tokens * stored.vector(model.d))]
+    steps, live = [], 0
+    if model.encoder is not None and not past:
+        options = {"batch": batch, "causal_half": causal_half, "dtype": dtype, "weights": weights, "cache": cache}
+        source = model_forward(model.encoder, model.memory, **options)
+        steps, live = [replace(step, name=f"encoder, {step.name}") for step in source.steps], source.live
+    steps.append(Step("embedding", 0, tokens * model.d * _tables(model), bytes_read=tokens * stored.vector(model.d)))
     inner, kinds = model.feed_forwards, model.kinds
     for mixer, count in model.mixers.items():
         kind = kinds[mixer]
@@ -130,7 +138,7 @@ def model_forward(
     return Cost(
         tuple(steps),
         parameters=model_parameters(model),
-        live=_live(model, tokens, batch * (n if logits is None else logits), b),
+        live=max(live, _live(model, tokens, batch * (n if logits is None else logits), b)),
         path=1,
     )
 
@@ -191,7 +199,14 @@ def met_pairs(n: int, past: int, most: int | None, causal: bool, half: bool) -> 
 
 
 def _core(
-    mixer: Mixer, n: int, past: int, batch: int, causal: bool, half: bool, b: int, kept: Format
+    mixer: Mixer,
+    n: int,
+    past: int,
+    batch: int,
+    causal: bool,
+    half: bool,
+    b: int,
+    kept: Format,
 ) -> tuple[list[Step], int]:
     """Return the steps in which positions meet, and on how many positions a latent is expanded."""
     if isinstance(mixer, StateAttention | StateSpace):
@@ -273,7 +288,10 @@ def _softmax(
     gate: bool = False,
     norm: int = 0,
 ) -> Step:
-    """Scores, softmax and values in one: scale, compare, subtract, add and divide for a pair (cost.attention)."""
+    """Scores, softmax and values in one: scale, compare, subtract, add and divide for a pair (cost.attention).
+
+    T5 adds a number of its table where others multiply by the scale.
+    """
     weighed = h * (pairs + (queries if sinks else 0))
     gates = queries * h * d_v if gate else 0
     return Step(
@@ -396,8 +414,11 @@ def model_training(
         raise ValueError(f"{name}: recompute: expected one of {', '.join(RECOMPUTED)}, got {recompute!r}")
     with _check.named(name, "cost.model_forward"):
         forward = model_forward(model, n, batch=batch, causal_half=causal_half)
+    both = [(model, n)] if model.encoder is None else [(model, n), (model.encoder, model.memory)]
     scores = sum(
-        count * 2 * batch * _scores(mixer, n, model.causal, causal_half) for mixer, count in model.mixers.items()
+        count * 2 * batch * _scores(mixer, length, part.causal, causal_half)
+        for part, length in both
+        for mixer, count in part.mixers.items()
     )
     outer = sum(step.matmul_flops for step in forward.steps if step.name in ("head", "pooler"))
     again = {
@@ -456,7 +477,7 @@ def training_conventions(model: Model, n: int, *, tokens: int = 1) -> dict[str, 
     model = model_of(name, model)
     _check.positive_int(name, n=n, tokens=tokens)
     whole = model_parameters(model)
-    tables = sum(x.numbers for x in outer_matrices(model) if x.where == "table")
+    tables = sum(c * x.numbers for x, c in model_weights(model) if x.where == "table")
     return {
         "6ND": 6 * whole * tokens,
         "6ND, no tables": 6 * (whole - tables) * tokens,
@@ -520,16 +541,19 @@ def training_differences(model: Model, n: int, *, tokens: int = 1, start: str = 
     tied = sum(c * x.working for x, c in weights if x.where == "head" and x.copies == 0)
     tables = sum(c * x.numbers for x, c in weights if x.where == "table")
     unused = sum(c * (x.numbers - x.working) for x, c in weights if x.copies > 1)
-    # Products that take more or fewer positions than the sequence has: a pooler, a memory.
+    # Products that take other positions than the sequence has: a pooler, a memory, an encoder.
     every, half = counts["every pair"], counts["causal half"]
     steady = 6 * sum(c * x.working for x, c in weights) * tokens
-    met = every - steady
+    sources = encoder_weights(model) + tuple((x, c) for x, c in weights if x.memory)
+    other = 6 * sum(c * x.working for x, c in sources) * (tokens * model.memory // n - tokens)
+    met = every - steady - other
     palm = counts["PaLM"] - counts["6ND"]
     found = {
         start: counts[start],
         "embeddings, which are looked up": 6 * (tied - tables) * tokens,
         "experts that a token is not sent to": -6 * unused * tokens,
         "norms, biases and taps": -6 * own * tokens,
+        "a source that is shorter or longer": other,
         "scores and values, every pair": met if start == "6ND" else 0,
         "windows, states and other head widths": met - palm if start == "PaLM" else 0,
         "pairs that the mask hides": half - every,
@@ -561,7 +585,7 @@ def activation_memory(
         dtype: of activations; the head's scores over the vocabulary are float32.
 
     Returns:
-        Bytes.
+        Bytes; of an encoder as well, over the positions of its source.
 
     Raises:
         ValueError: a model that is none, an integer below 1, an unknown `recompute` or dtype.
@@ -593,6 +617,9 @@ def activation_memory(
         for layer in model.layers
     ]
     outer = stream * (model.norm_first + model.norm_last) + (stream + 4 * tokens * model.vocab if model.head else 0)
+    if model.encoder is not None:
+        options: dict[str, Any] = {"batch": batch, "recompute": recompute, "dropout": dropout, "dtype": dtype}
+        outer += activation_memory(model.encoder, model.memory, **options)
     if recompute == "layers":
         return len(layers) * stream + max(layers) + outer
     return sum(layers) + outer

@@ -85,8 +85,9 @@ def read_config(config: Mapping[str, Any], *, name: str = "") -> Model:
     """Read a model from the `config.json` that is published with its weights.
 
     The families, by "model_type": bert, gpt2, llama, mistral, mixtral, gemma, gemma2, gemma3, gemma3_text, qwen2,
-    qwen3, qwen3_moe, qwen3_next, deepseek_v2, deepseek_v3, deepseek_v32, gpt_oss. Of a model of text and images, the
-    part for text. Modules that predict further tokens, which a checkpoint may hold besides, are not read.
+    qwen3, qwen3_moe, qwen3_next, deepseek_v2, deepseek_v3, deepseek_v32, gpt_oss, t5, bart. Of a model of text and
+    images, the part for text. An encoder–decoder reads a source as long as its authors' longest; `with_memory`
+    changes that. Modules that predict further tokens, which a checkpoint may hold besides, are not read.
 
     Args:
         config: what the file holds, as `json.load` gives it.
@@ -348,6 +349,55 @@ def _deepseek(name: str, config: Mapping[str, Any]) -> Model:
     return _decoder(f, name, [Layer(mixer, dense if i < first else many) for i in range(count)])
 
 
+def _t5(name: str, config: Mapping[str, Any]) -> Model:
+    f = Fields(config)
+    d, layers = f.whole("d_model"), f.whole("num_layers")
+    h, d_k = f.whole("num_heads"), f.whole("d_kv")
+    kind = config.get("feed_forward_proj", "relu")
+    if not isinstance(kind, str):
+        raise ValueError(f"{NAME}: feed_forward_proj: expected a string, got {kind!r}")
+    inner = Dense(f.whole("d_ff"), gated=kind.startswith("gated-"))
+    mixer, cross = SelfAttention(h, d_k), SelfAttention(h, d_k, memory=f.whole("n_positions", default=512))
+    rest: dict[str, Any] = {"relative": f.whole("relative_attention_num_buckets", default=32)}
+    vocab = f.whole("vocab_size")
+    encoder = Model(f"{name}, encoder", d, vocab, layers * (Layer(mixer, inner),), head=False, causal=False, **rest)
+    return Model(
+        name,
+        d,
+        vocab,
+        f.whole("num_decoder_layers", default=layers) * (Layer(mixer, inner, norms=3, cross=cross),),
+        tied=f.flag("tie_word_embeddings", True),
+        encoder=encoder,
+        **rest,
+    )
+
+
+def _bart(name: str, config: Mapping[str, Any]) -> Model:
+    f = Fields(config)
+    d, vocab, positions = f.whole("d_model"), f.whole("vocab_size"), f.whole("max_position_embeddings")
+    rest: dict[str, Any] = {
+        "positions": positions + 2,  # two rows that no position uses
+        "norm": "layer",
+        "norm_first": True,
+        "norm_last": False,
+        "context": positions,
+    }
+
+    def attention(side: str, memory: int = 0) -> SelfAttention:
+        h = f.whole(f"{side}_attention_heads")
+        if d % h:
+            raise ValueError(f"{NAME}: {side}_attention_heads: expected a divisor of d_model = {d}, got {h}")
+        return SelfAttention(h, d // h, bias=True, bias_out=True, memory=memory)
+
+    read = Layer(attention("encoder"), Dense(f.whole("encoder_ffn_dim"), bias=True))
+    written = Dense(f.whole("decoder_ffn_dim"), bias=True)
+    write = Layer(attention("decoder"), written, norms=3, cross=attention("decoder", positions))
+    layers = f.whole("encoder_layers") * (read,)
+    encoder = Model(f"{name}, encoder", d, vocab, layers, head=False, causal=False, **rest)
+    tied = f.flag("tie_word_embeddings", True)
+    return Model(name, d, vocab, f.whole("decoder_layers") * (write,), tied=tied, encoder=encoder, **rest)
+
+
 def _gpt_oss(name: str, config: Mapping[str, Any]) -> Model:
     f = Fields(config)
     inner = Experts(
@@ -385,6 +435,8 @@ FAMILIES: dict[str, Callable[[str, Mapping[str, Any]], Model]] = {
     "deepseek_v3": _deepseek,
     "deepseek_v32": _deepseek,
     "gpt_oss": _gpt_oss,
+    "t5": _t5,
+    "bart": _bart,
 }
 
 
@@ -436,6 +488,20 @@ def _gpt_oss_sizes(layers: int, experts: int) -> dict[str, Any]:
     )
 
 
+def _t5_sizes(d: int, layers: int, h: int, d_k: int, d_ff: int) -> dict[str, Any]:
+    sizes = {"d_model": d, "num_layers": layers, "num_heads": h, "d_kv": d_k, "d_ff": d_ff, "vocab_size": 32128}
+    return {"model_type": "t5", **sizes, "relative_attention_num_buckets": 32, "n_positions": 512}
+
+
+def _bart_sizes(d: int, layers: int) -> dict[str, Any]:
+    sides = {
+        f"{side}_{field}": value
+        for side in ("encoder", "decoder")
+        for field, value in (("layers", layers), ("attention_heads", d // 64), ("ffn_dim", 4 * d))
+    }
+    return {"model_type": "bart", "d_model": d, "vocab_size": 50265, "max_position_embeddings": 1024, **sides}
+
+
 _LLAMA2 = {"vocab": 32000, "context": 4096}
 _LLAMA3 = {"h_kv": 8, "vocab": 128256}
 _LATENT: dict[str, Any] = {
@@ -479,6 +545,8 @@ _GEMMA2 = "Gemma Team (2024), Gemma 2, table 1, and the checkpoint's config.json
 _GEMMA3 = "Gemma Team (2025), Gemma 3, tables 1 and 2, and the checkpoint's config.json"
 _QWEN25 = "Qwen Team (2024), Qwen2.5 technical report, and the checkpoint's config.json; confirmed"
 _QWEN3 = "Qwen Team (2025), Qwen3 technical report, table 2, and the checkpoint's config.json; confirmed"
+_RAFFEL = "Raffel et al. (2020), section 3.7, and the checkpoint's config.json; confirmed"
+_LEWIS = "Lewis et al. (2020), section 2.1, and the checkpoint's config.json; confirmed"
 _OPENAI = (
     "OpenAI (2025), gpt-oss model card, table 1: 116.83 and 20.91 billion parameters, as many as here to these digits"
 )
@@ -751,6 +819,13 @@ _PUBLISHED: dict[str, tuple[str, str, int | None, dict[str, Any]]] = {
         None,
         _fields("deepseek_v32", index_n_heads=64, index_head_dim=128, index_topk=2048, **_DEEPSEEK3),
     ),
+    "t5-small": ("T5 small", _RAFFEL, 60_506_624, _t5_sizes(512, 6, 8, 64, 2048)),
+    "t5-base": ("T5 base", _RAFFEL, 222_903_552, _t5_sizes(768, 12, 12, 64, 3072)),
+    "t5-large": ("T5 large", _RAFFEL, 737_668_096, _t5_sizes(1024, 24, 16, 64, 4096)),
+    "t5-3b": ("T5 3B", _RAFFEL, 2_851_598_336, _t5_sizes(1024, 24, 32, 128, 16384)),
+    "t5-11b": ("T5 11B", _RAFFEL, 11_307_321_344, _t5_sizes(1024, 24, 128, 128, 65536)),
+    "bart-base": ("BART base", _LEWIS, 139_420_416, _bart_sizes(768, 6)),
+    "bart-large": ("BART large", _LEWIS, 406_291_456, _bart_sizes(1024, 12)),
     "gpt-oss-20b": ("gpt-oss-20b", _OPENAI, None, _gpt_oss_sizes(24, 32)),
     "gpt-oss-120b": ("gpt-oss-120b", _OPENAI, None, _gpt_oss_sizes(36, 128)),
 }

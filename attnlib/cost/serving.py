@@ -181,12 +181,17 @@ def serving(
     over = links(name, device, parallel, link)
     one, own, held = model_share(model, parallel.tensor), int(parts(batch, parallel.data)), _held(context, parallel)
     formats: dict[str, Any] = {"dtype": dtype, "weights": stored, "cache": kept}
-    rows = min(chunk, held) if model.causal else held
+    rows = min(chunk, held) if model.causal else held  # an encoder is not cut
     part = model_forward(one, rows, logits=1 if model.causal else None, **formats)
 
-    def timed(cost: Cost, tokens: int, scored: int, of_layer: Callable[[Mixer], Exchange]) -> tuple[Roofline, int]:
+    def timed(
+        cost: Cost, tokens: int, scored: int, of_layer: Callable[[Mixer], Exchange], source: int = 0
+    ) -> tuple[Roofline, int]:
         """Return the time with what is sent, and the bytes of that."""
         sums = tensor_exchanges(model, tokens, scored, parallel.tensor, b)
+        if model.encoder is not None and source:
+            made = tensor_exchanges(model.encoder, source, 0, parallel.tensor, b)
+            sums = (*(replace(x, name=f"encoder, {x.name}") for x in made), *sums)
         ring = {}
         if parallel.sequence > 1:
             kinds = one.kinds
@@ -201,6 +206,7 @@ def serving(
         own * held,
         own * (logits or held),
         lambda mixer: ring_exchange(mixer, context, own, kept, parallel.sequence),
+        source=own * model.memory,
     )
     step, decode = None, None
     if model.causal:
