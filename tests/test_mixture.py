@@ -24,6 +24,33 @@ def test_products_are_those_of_a_program():
     assert model.parameters == sum(a.size for a in args[1:])
 
 
+def test_gated_and_shared_experts_are_those_of_a_program():
+    n, d, experts, active, d_ff, shared = 7, 6, 5, 2, 9, 4
+    shape = jax.ShapeDtypeStruct
+    routed = [(experts, d, d_ff), (experts, d, d_ff), (experts, d_ff, d)]
+    args = [
+        shape(s, jnp.float32) for s in ((n, d), (d, experts), *routed, (d, shared), (d, shared), (shared, d), (d, 1))
+    ]
+
+    def layer(x, router, up, gate, down, shared_up, shared_gate, shared_down, score):
+        weights, which = jax.lax.top_k(jax.nn.softmax(x @ router), active)
+        inner = jax.nn.silu(jnp.einsum("nd,nadf->naf", x, gate[which])) * jnp.einsum("nd,nadf->naf", x, up[which])
+        mixed = (weights[..., None] * jnp.einsum("naf,nafd->nad", inner, down[which])).sum(1)
+        both = (jax.nn.silu(x @ shared_gate) * (x @ shared_up)) @ shared_down
+        return mixed + jax.nn.sigmoid(x @ score) * both
+
+    options = {"d_ff": d_ff, "gated": True, "shared_d_ff": shared, "shared_gate": True}
+    model = cost.mixture_of_experts(n, d, experts, active, **options)
+    assert count.matmul_flops(layer, *args) == model.matmul_flops
+    assert model.parameters == sum(a.size for a in args[1:])
+    assert cost.active_parameters(d, experts, active, **options) == model.parameters - 3 * 3 * d * d_ff
+    assert model["activation"].transcendentals == n * (active * d_ff + shared)
+    # Weights in four bits: as many FLOPs, fewer bytes.
+    small = cost.mixture_of_experts(n, d, experts, active, **options, weights="mxfp4")
+    assert small.flops == model.flops
+    assert small.bytes_read < model.bytes_read
+
+
 def test_one_expert_is_the_feed_forward_layer():
     one, dense = cost.mixture_of_experts(50, 16, 1, 1, batch=3), cost.feed_forward(50, 16, batch=3)
     for step in ("up", "activation", "down"):
@@ -86,6 +113,17 @@ BAD = [
     *(bad(a, WHOLE, "0", **{a: 0}) for a in ("n", "d", "experts", "active", "d_ff", "batch")),
     bad("active", "at most experts = 3", "4", active=4),
     bad("dtype", "one of float64", "'int8'", dtype="int8"),
+    bad("weights", "one of float32", "'int5'", weights="int5"),
+    *(
+        row
+        for fn in (cost.mixture_of_experts, cost.active_parameters)
+        for row in (
+            bad("gated", "True or False", "1", fn, gated=1),
+            bad("shared_gate", "True or False", "1", fn, shared_gate=1),
+            bad("shared_gate", "False without shared_d_ff", "True", fn, shared_gate=True),
+            bad("shared_d_ff", WHOLE, "-1", fn, shared_d_ff=-1),
+        )
+    ),
     *(bad(a, WHOLE, "0", cost.active_parameters, **{a: 0}) for a in ("d", "experts", "active", "d_ff")),
     bad("active", "at most experts = 3", "4", cost.active_parameters, active=4),
 ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from attnlib import _check
+from attnlib.cost import mixture
 from attnlib.cost._sizes import parts
 from attnlib.cost.formats import Format, format_of
 
@@ -472,20 +473,8 @@ class Experts:
         return "experts"
 
     def _matrices(self, d: int) -> tuple[Matrix, ...]:
-        up = ("up", "gate") if self.gated else ("up",)
-        many = {"copies": self.experts, "active": self.active, "where": "inner"}
-        shared: tuple[Matrix, ...] = ()
-        if self.shared_d_ff:
-            shared = tuple(Matrix(f"shared {x}", d, self.shared_d_ff, where="inner") for x in up)
-            shared += (Matrix("shared down", self.shared_d_ff, d, where="inner"),)
-        if self.shared_gate:
-            shared += (Matrix("shared gate", d, 1, where="router"),)
-        return (
-            Matrix("router", d, self.experts, where="router"),
-            *(Matrix(x, d, self.d_ff, **many) for x in up),  # type: ignore[arg-type]
-            Matrix("down", self.d_ff, d, **many),  # type: ignore[arg-type]
-            *shared,
-        )
+        sizes = (d, self.experts, self.active, self.d_ff, self.gated, self.shared_d_ff, self.shared_gate)
+        return tuple(Matrix(*part, where="inner") for part in mixture.matrices(mixture.Sizes(*sizes)))
 
     def _vectors(self, d: int) -> tuple[int, int]:
         one = (2 if self.gated else 1) * self.d_ff + d if self.bias else 0

@@ -13,6 +13,7 @@ from attnlib import _check
 from attnlib.cost._sizes import BYTES, dtype_name, itemsize
 from attnlib.cost.algebra import Cost, Step
 from attnlib.cost.formats import Format, format_of
+from attnlib.cost.mixture import mixture_of_experts
 from attnlib.cost.models import (
     Dense,
     Experts,
@@ -128,7 +129,7 @@ def model_forward(
         kind = layer.title
         if [x.title for x in inner].count(layer.title) > 1:
             kind += f" ({[*inner].index(layer) + 1})"
-        steps.append(_together(kind, _feed_forward(layer, model.d, tokens, b, stored)) * count)
+        steps.append(_together(kind, _feed_forward(layer, model.d, tokens, b, stored, dtype)) * count)
     steps.append(_norms(model, tokens, b))
     for x in outer_matrices(model):
         if x.where == "pooler":
@@ -334,15 +335,22 @@ def _recurrence(mixer: StateAttention | StateSpace, tokens: int, batch: int, b: 
     )
 
 
-def _feed_forward(layer: Dense | Experts, d: int, tokens: int, b: int, stored: Format) -> list[Step]:
-    steps = [_product(x, tokens, b, stored) for x in layer._matrices(d)]
-    inner = layer.d_ff if isinstance(layer, Dense) else layer.active * layer.d_ff + layer.shared_d_ff
-    exps = inner if layer.gated else 0  # a sigmoid; ReLU is a comparison, as in cost.feed_forward
-    steps.append(Step("activation", 0, tokens * inner * (3 if layer.gated else 1), tokens * exps))
+def _feed_forward(layer: Dense | Experts, d: int, tokens: int, b: int, stored: Format, dtype: Any) -> list[Step]:
     if isinstance(layer, Experts):
-        # As cost.mixture_of_experts: softmax over the router's scores, its best divided; a sum of the experts' rows.
-        mix = 3 * layer.experts + layer.active + 2 * layer.active * d
-        steps.append(Step("mixing", 0, tokens * mix, tokens * layer.experts))
+        found = mixture_of_experts(
+            *(tokens, d, layer.experts, layer.active),
+            d_ff=layer.d_ff,
+            gated=layer.gated,
+            shared_d_ff=layer.shared_d_ff,
+            shared_gate=layer.shared_gate,
+            dtype=dtype,
+            weights=stored,
+        )
+        # What is no product runs with the products before or after it, and moves nothing of its own.
+        return [x if x.matmul_flops else replace(x, bytes_read=0, bytes_written=0) for x in found.steps]
+    steps = [_product(x, tokens, b, stored) for x in layer._matrices(d)]
+    exps = layer.d_ff if layer.gated else 0  # a sigmoid; ReLU is a comparison, as in cost.feed_forward
+    steps.append(Step("activation", 0, tokens * layer.d_ff * (3 if layer.gated else 1), tokens * exps))
     return steps
 
 
