@@ -59,6 +59,13 @@ def test_what_stages_send():
     assert cost.gradient_exchanges(10, 1, zero=3) == ()
 
 
+def test_what_stages_hold():
+    """Rajbhandari et al., section 3.1 and figure 1: 16 bytes a parameter, 4 + 12/D, 2 + 14/D, 16/D."""
+    numbers = cost.model_parameters(LLAMA)
+    each = [sum(cost.training_state(LLAMA, devices=64, zero=stage).values()) / numbers for stage in range(4)]
+    assert each == pytest.approx([16, 4 + 12 / 64, 2 + 14 / 64, 16 / 64])
+
+
 def test_links():
     assert all(link.source for link in LINKS.values())
     assert H100.joined("f", 8).name == "NVLink 4"
@@ -189,6 +196,8 @@ BAD = [
     ),
     bad("total", WHOLE, "1.5", cost.all_reduce, 1.5, 2),
     bad("zero", "a stage from 0 to 3", "4", cost.gradient_exchanges, 8, 2, zero=4),
+    bad("zero", "a stage from 0 to 3", "4", cost.training_state, LLAMA, zero=4),
+    bad("devices", "an integer of at least 1", "0", cost.training_state, LLAMA, devices=0),
     bad("dtype", "one of float64", "int5", cost.gradient_exchanges, 8, 2, dtype="int5"),
     *(
         row

@@ -23,7 +23,7 @@ from attnlib.cost.models import (
     StateSpace,
     model_share,
 )
-from attnlib.cost.passes import model_forward
+from attnlib.cost.passes import model_forward, zero_stage
 from attnlib.cost.roofline import Roofline, StepTime
 
 WAYS = ("tensor", "sequence", "data")
@@ -257,7 +257,7 @@ def gradient_exchanges(
     """
     name = "cost.gradient_exchanges"
     parameters, devices = size(name, "parameters", parameters), size(name, "devices", devices)
-    _stage(name, zero)
+    zero_stage(name, zero)
     total = parameters * itemsize(name, dtype)
     if devices == 1:
         return ()
@@ -268,11 +268,6 @@ def gradient_exchanges(
         replace(reduce_scatter(total, devices), name="reduce-scatter, gradients"),
         replace(gathered, name="all-gather, weights"),
     )
-
-
-def _stage(function: str, zero: Any) -> None:
-    if zero not in range(4) or isinstance(zero, bool):
-        raise ValueError(f"{function}: zero: expected a stage from 0 to 3, got {zero!r}")
 
 
 def tensor_exchanges(model: Model, tokens: int, scored: int, devices: int, b: int) -> tuple[Exchange, ...]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from attnlib import _check
-from attnlib.cost._sizes import BYTES, dtype_name, itemsize
+from attnlib.cost._sizes import BYTES, dtype_name, itemsize, parts
 from attnlib.cost.algebra import Cost, Step
 from attnlib.cost.formats import Format, format_of
 from attnlib.cost.mixture import mixture_of_experts
@@ -656,20 +656,34 @@ def _kept_feed_forward(layer: Dense | Experts, d: int, tokens: int, b: int, drop
     return kept
 
 
-def training_state(model: Model, *, dtype: Any = "bfloat16", moments: int = 2, master: bool = True) -> dict[str, int]:
-    """Count the bytes that training keeps for parameters: 16 each with Adam in mixed precision.
+def training_state(
+    model: Model,
+    *,
+    dtype: Any = "bfloat16",
+    moments: int = 2,
+    master: bool = True,
+    devices: int = 1,
+    zero: int = 0,
+) -> dict[str, int]:
+    """Count the bytes that training keeps for parameters on one device: 16 each with Adam in mixed precision.
+
+    Devices that share a batch each hold all of it. ZeRO gives each its part: in stage 1 of the optimizer's state, in
+    stage 2 of gradients, too, in stage 3 of weights, too; `gradient_exchanges` says what that sends.
 
     Args:
         model: which.
         dtype: of weights and gradients.
         moments: averages in float32 that the optimizer keeps: Adam 2, momentum 1, plain descent 0.
         master: whether it keeps the weights in float32, too.
+        devices: how many share the batch.
+        zero: the stage of ZeRO: 0 to 3.
 
     Returns:
-        Bytes of "weights", "gradients" and "optimizer".
+        Bytes of "weights", "gradients" and "optimizer". With tensor parallelism, those of `model_share`.
 
     Raises:
-        ValueError: a model that is none, an unknown dtype, moments below 0, `master` that is no bool.
+        ValueError: a model that is none, an unknown dtype, moments below 0, `master` that is no bool, devices
+            below 1, another stage.
 
     Source: Rajbhandari et al. (2020), section 3.1.
 
@@ -686,4 +700,19 @@ def training_state(model: Model, *, dtype: Any = "bfloat16", moments: int = 2, m
     b, numbers = itemsize(name, dtype), model_parameters(model)
     wide = BYTES["float32"]
     own = wide if master and dtype_name(dtype) != "float32" else 0
-    return {"weights": b * numbers, "gradients": b * numbers, "optimizer": (moments * wide + own) * numbers}
+    _check.positive_int(name, devices=devices)
+    zero_stage(name, zero)
+    part = int(parts(numbers, devices))
+    held = {what: part if zero >= stage else numbers for what, stage in ZERO.items()}
+    each = {"weights": b, "gradients": b, "optimizer": moments * wide + own}
+    return {what: each[what] * held[what] for what in each}
+
+
+ZERO = {"optimizer": 1, "gradients": 2, "weights": 3}
+"""The first stage of ZeRO in which each is in parts."""
+
+
+def zero_stage(function: str, zero: Any) -> None:
+    """Raise unless `zero` is a stage of ZeRO."""
+    if isinstance(zero, bool) or zero not in range(4):
+        raise ValueError(f"{function}: zero: expected a stage from 0 to 3, got {zero!r}")
