@@ -125,6 +125,19 @@ def _depart_table(self: HTML5Translator, node: nodes.table) -> None:
     type(self).depart_table(self, node)
 
 
+def _visit_caption(self: HTML5Translator, node: nodes.caption) -> None:
+    """End the number of a figure as that of a table ends: with a full stop."""
+    begin = len(self.body)
+    type(self).visit_caption(self, node)
+    if '<span class="caption-number">' in self.body[begin:]:
+        place = self.body.index('<span class="caption-number">', begin) + 1
+        self.body[place] = f"{self.body[place].rstrip()}. "
+
+
+def _depart_caption(self: HTML5Translator, node: nodes.caption) -> None:
+    type(self).depart_caption(self, node)
+
+
 def link_back(app: Sphinx, doctree: nodes.document, document: str) -> None:
     """Say below each reference which chapters cite it, with links to the places."""
     citations = list(doctree.findall(nodes.citation))
@@ -155,6 +168,7 @@ def link_back(app: Sphinx, doctree: nodes.document, document: str) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register what is written into the pages, the style and the script."""
     app.add_node(nodes.table, override=True, html=(_visit_table, _depart_table))
+    app.add_node(nodes.caption, override=True, html=(_visit_caption, _depart_caption))
     app.connect("env-get-updated", number_tables, priority=900)  # after Sphinx has counted
     app.connect("doctree-resolved", write_numbers)
     app.connect("doctree-resolved", link_back)
