@@ -96,6 +96,11 @@ def test_tables_and_figure():
     assert "80 %" in text
     assert "6.50× (5.75–7.25)" in text
     assert "0.625× (0.562–0.688)" in repr(results.own(EXAMPLE))
+    across = results.by_program(EXAMPLE)
+    table = results.table(EXAMPLE)
+    assert across.columns[1:] == tuple(f"{name}, n = {n:,}" for name, n, *_ in table.rows)
+    assert [row[0] for row in across.rows] == list(table.columns[2:])
+    assert [row[1:] for row in across.rows] == list(zip(*(row[2:] for row in table.rows), strict=True))
     beside = results.beside(EXAMPLE, 4096)
     assert beside.columns == ("program", "forward, full", "forward, causal")
     assert beside.rows == (("torch SDPA", "2.00×", None), ("jax.nn", "6.50×", None))

@@ -59,7 +59,7 @@ def find(labels: Labels, label: str, doc: str) -> Target | None:
 def _text(element: Tag) -> str:
     number = element.select_one(".eqno, .caption-number")
     if number is not None and element.name != "section":
-        return _plain(number)
+        return _plain(number).rstrip(".")  # a table's caption goes on after "Table 7."
     caption = element.select_one("caption, figcaption, .caption-text")
     if caption is not None and element.name != "section":
         return _plain(caption)

@@ -356,8 +356,7 @@ def render_directive(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
     if name in ("figure", "image"):
         return _image(block, node, ctx)
     if name == "table":
-        title = f"**{text(block.argument, node, ctx)}**" if block.argument else ""
-        return join([title, render(block.body, inner)])
+        return join([_table_caption(block, node, ctx), render(block.body, inner)])
     if name == "list-table":
         return _list_table(block, node, ctx)
     if name in ("code", "code-block", "sourcecode"):
@@ -460,8 +459,15 @@ def _list_table(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
         rows.append([" ".join(cell) for cell in cells])
     if not int(block.options.get("header-rows", 0)):
         rows.insert(0, [""] * len(rows[0]))
-    title = f"**{text(block.argument, node, ctx)}**" if block.argument else ""
-    return join([title, table(rows, [""] * len(rows[0])), _note(lists[0]).strip()])
+    caption = _table_caption(block, node, ctx)
+    return join([caption, table(rows, [""] * len(rows[0])), _note(lists[0]).strip()])
+
+
+def _table_caption(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
+    """`**Table 7.** What it shows`, as the page has it; a table without a name has no number to be found by."""
+    label = str(block.options.get("name", ""))
+    number = f"**{target(label, node, ctx).text}.**" if label and block.argument else ""
+    return " ".join(filter(None, [number, text(block.argument, node, ctx) if block.argument else ""]))
 
 
 def italic(line: str) -> str:

@@ -211,6 +211,17 @@ def table(results: Results) -> Table:
     )
 
 
+def by_program(results: Results) -> Table:
+    """Show what `table` shows the other way round: a row for each program, a column for each pass and length.
+
+    A page is wide enough for a few lengths with their quartiles, but not for many programs.
+    """
+    made = table(results)
+    rows = zip(made.columns[2:], *(row[2:] for row in made.rows), strict=True)
+    heads = (f"{name}, n = {n:,}" for name, n, *_ in made.rows)
+    return book_table(list(rows), ["program", *heads], caption=made.caption)
+
+
 def beside(results: Results, n: int) -> Table:
     """Show at one length how many times longer than ours each program took: a row for each, a column for each pass.
 

@@ -185,8 +185,14 @@ _MARK = """
 """
 
 
-def axe(page: Page, colours: bool = True, others: bool = True, every: bool = FULL) -> list[str]:
-    """Serious and critical findings of axe, of its rules of colours and of the others: rule, impact, node.
+def axe(
+    page: Page,
+    colours: bool = True,
+    others: bool = True,
+    every: bool = FULL,
+    impacts: tuple[str, ...] = IMPACTS,
+) -> list[str]:
+    """Findings of axe, serious and critical unless said otherwise, of its rules of colours and of the others.
 
     Colours are looked at in one element of each kind, or in `every` one.
     """
@@ -200,7 +206,7 @@ def axe(page: Page, colours: bool = True, others: bool = True, every: bool = FUL
     return [
         f"{rule['id']} ({rule['impact']}): {node['html'][:200]} — {node['failureSummary'][-200:]}"
         for rule in found
-        if rule["impact"] in IMPACTS
+        if rule["impact"] in impacts
         for node in rule["nodes"]
     ]
 

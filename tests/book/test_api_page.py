@@ -243,7 +243,7 @@ def test_the_map_is_the_registry(book: Path) -> None:
     tables = read(book, "map").select("table.map")
     for table, entries in zip(tables, (registry.MECHANISMS, registry.LAYERS), strict=True):
         rows = table.select("tbody tr")
-        assert [row.find("td").get_text(strip=True) for row in rows] == [entry.title for entry in entries]  # type: ignore[union-attr]
+        assert [row.find("p").get_text(strip=True) for row in rows] == [entry.title for entry in entries]  # type: ignore[union-attr]
         assert all(len(row.select("a")) == 8 for row in rows)
 
 
@@ -251,10 +251,13 @@ def test_the_summary_is_the_registry(html: Path) -> None:
     """In the book: a row for each mechanism, which leads to its chapter, and a rank wherever there is one."""
     soup = BeautifulSoup((html / "chapters" / "summary.html").read_text("utf8"), "html.parser")
     rows = soup.select("table.summary tbody tr")
-    assert [row.find("td").get_text(strip=True) for row in rows] == [entry.title for entry in registry.MECHANISMS]  # type: ignore[union-attr]
+    assert [row.find("p").get_text(strip=True) for row in rows] == [entry.title for entry in registry.MECHANISMS]  # type: ignore[union-attr]
     for row, made in zip(rows, summary.rows(), strict=True):
-        assert str(row.select("a")[-1]["href"]).startswith(f"{made.entry.chapter}.html")
-        assert len(row.select("[data-rank]")) == sum(key is not None for _, key in summary.cells(made))
+        name, *others = row.select("td")
+        assert str(name.select("a")[0]["href"]).startswith(f"{made.entry.chapter}.html")
+        assert name.select_one(".gives-up").get_text() == f"gives up {made.entry.gives_up}"  # type: ignore[union-attr]
+        assert len(others) == len(summary.HEADS) - 2
+        assert len(row.select("[data-rank]")) == sum(key is not None for _, key in summary.cells(made)[:-1])
 
 
 @pytest.mark.parametrize("page", [*PAGES, "one"])

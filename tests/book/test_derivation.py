@@ -24,7 +24,7 @@ def formula(latex: str) -> sympy.Expr:
 
 def table_by_hand(source: str) -> dict[str, sympy.Expr]:
     """The last column of the table labelled table-by-hand, by its first column."""
-    table = re.search(r"\(table-by-hand\)=\n((?:\|.*\n)+)", source)
+    table = re.search(r":name: table-by-hand\n\n((?:\|.*\n)+)", source)
     assert table, "derivation.md has no table labelled table-by-hand"
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()[2:]]
     return {row[0]: formula(row[-1].strip("$")) for row in rows}

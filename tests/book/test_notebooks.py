@@ -216,6 +216,7 @@ def context(**changes: Any) -> myst.Context:
         "/chapters/other": (Target("chapters/other", "", "Other"),),
         "equation-eq-x": (Target("chapters/other", "equation-eq-x", "(7)"),),
         "thm-x": (Target("chapters/here", "thm-x", "Theorem 3"),),
+        "tab-x": (Target("chapters/here", "tab-x", "Table 4"),),
         "sec-x": (Target("chapters/here", "sec-x", "A section"),),
         "twice": (Target("chapters/a", "twice", "A"), Target("chapters/b", "twice", "B")),
     }
@@ -257,7 +258,9 @@ def context(**changes: Any) -> myst.Context:
         ("3. a\n4. b\n   - c", "3. a\n4. b\n   - c"),
         ("````\n```\n````", "````\n```\n````"),
         ("```{list-table} T\n:header-rows: 1\n* - a\n  - b\n* - 1\n  - $2$\n```",
-         "**T**\n\n| a | b |\n| --- | --- |\n| 1 | $2$ |"),
+         "T\n\n| a | b |\n| --- | --- |\n| 1 | $2$ |"),
+        ("```{table} Of $n$\n:name: tab-x\n\n| a |\n|---|\n| 1 |\n```\n\n{numref}`tab-x`",
+         f"**Table 4.** Of $n$\n\n| a |\n| --- |\n| 1 |\n\n[Table 4]({HERE}#tab-x)"),
         ("```{figure} ../x.png\n:alt: a\nIt *is*.\n```", f"![a]({FILES}x.png)\n\n_It *is*._"),
         ("````{note}\n```{prf:remark}\nx\n```\n````", "> **Note**\n>\n> > **Remark**\n> >\n> > x"),
         ("```{note} First\nsecond\n```", "> **Note**\n>\n> First\n>\n> second"),

@@ -93,7 +93,8 @@
   // --- What a link leads to: a theorem, an equation, a figure or a reference, beside the link.
   // WCAG 1.4.13: it opens on focus, too, stays while the pointer is on it, and Escape closes it.
   const WAIT = 250; // milliseconds before it opens, and before it closes
-  const KINDS = ".proof, .exercise, figure, div.math, div.citation, .dl, li[id], .admonition";
+  const KINDS =
+    ".proof, .exercise, figure, div.math, div.citation, .dl, li[id], .admonition, .captioned, .results-table";
   const pages = new Map();
 
   const read = (address) => {
@@ -114,16 +115,23 @@
     const page = here ? document : await read(link.href.split("#")[0]);
     const target = page?.getElementById(decodeURIComponent(link.hash.slice(1)));
     if (!target) return null;
-    // Sphinx puts the name of an equation or figure on it, on a span before it, or on the block around it.
+    // Sphinx puts the name of an equation or figure on it, on a span before it, or on the block around it; that of
+    // a table which a cell makes on the cell.
+    const cell = [target, target.nextElementSibling].find((node) => node?.matches("div.cell"));
     const near = [target, target.nextElementSibling, target.firstElementChild, target.closest(KINDS)];
+    if (cell) near.push(cell.querySelector(KINDS));
     const found = near.find((node) => node?.matches?.(KINDS));
     if (!found) return null;
     const copy = document.importNode(found, true);
     // What can be pressed, and what leads on from the place itself, stays there.
     const extra = ".headerlink, button, script, style, details, .report, .cited-in, .numbers, .all, [hidden]";
-    copy.querySelectorAll(extra).forEach((node) => node.remove());
+    copy.querySelectorAll(extra).forEach((node) => node.closest(".results-table > style") || node.remove());
     ["id", "role", "tabindex"].forEach((name) => copy.removeAttribute(name));
     copy.querySelectorAll("[id]").forEach((node) => node.closest("svg") || node.removeAttribute("id"));
+    // Here the preview scrolls, and no box within it; what names a table stays behind, where its name is.
+    ["tabindex", "role", "aria-label", "aria-labelledby", "data-scrolls"].forEach((name) =>
+      copy.querySelectorAll(`.results-scroll[${name}], table[${name}]`).forEach((node) => node.removeAttribute(name)),
+    );
     copy.querySelectorAll("[tabindex]").forEach((node) => node.removeAttribute("tabindex"));
     copy.querySelectorAll("svg").forEach(renamed);
     for (const [name, selector] of Object.entries({ src: "[src]", href: "a[href]" }))
@@ -156,7 +164,7 @@
       if (link !== wanted) return;
       wanted.setAttribute("aria-describedby", "preview");
       // What is longer than its box can be scrolled by keyboard: Tab leads there from the link.
-      if (box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+      if (box.scrollHeight > box.clientHeight || box.scrollWidth > box.clientWidth) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
       const at = wanted.getBoundingClientRect();
       const base = article.getBoundingClientRect();

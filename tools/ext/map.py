@@ -16,7 +16,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 from tools.repository import Repository, make_repository
 
-COLUMNS = ("Idea", "Chapter", "Definition", "Kernel", "Cost model", "Test")
+COLUMNS = ("Idea, chapter", "Definition", "Kernel", "Cost model", "Test")
 
 
 class MapDirective(SphinxDirective):
@@ -41,7 +41,7 @@ class MapDirective(SphinxDirective):
     def _cells(self, row: Any, repository: Repository) -> list[list[nodes.Node]]:
         places = (self._place(place, repository) for place in (row.definition, row.kernel, row.cost))
         chapter = _reference(self.env.docname, "std", "doc", f"/{row.chapter}", nodes.inline())
-        return [[nodes.Text(row.title)], [chapter], *places, [_file(row.test, repository)]]
+        return [[nodes.Text(row.title), chapter], *places, [_file(row.test, repository)]]
 
     def _place(self, place: Any, repository: Repository) -> list[nodes.Node]:
         """The function's entry on the API page, and below it its file."""
@@ -64,30 +64,31 @@ class SummaryDirective(SphinxDirective):
         from attnlib.book import summary
 
         found = summary.rows(self.options.get("n", 16384), self.options.get("d", 64))
-        columns = list(zip(*map(summary.cells, found), strict=True))
+        *heads, last = summary.HEADS  # what it gives up is prose: it stands below the name
+        columns = list(zip(*(summary.cells(row)[:-1] for row in found), strict=True))
         ranks = [
             {key: i for i, key in enumerate(sorted({key for _, key in column if key is not None}))}
             for column in columns
         ]
-        group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in (*columns, "")), cols=len(columns) + 1)
-        group += nodes.thead(
-            "", _row([[nodes.inline("", "", *_italic(name))] for name in (*summary.HEADS, "Chapter")])
-        )
+        group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in columns), cols=len(columns))
+        group += nodes.thead("", _row([[nodes.inline("", "", *_italic(name))] for name in heads]))
         body = []
         for row in found:
+            (title, place), *others = zip(summary.cells(row)[:-1], ranks, strict=True)
             shown: list[list[nodes.Node]] = [
-                [ranked("", "", *_italic(text), rank=rank.get(key))]
-                for (text, key), rank in zip(summary.cells(row), ranks, strict=True)
+                [ranked("", "", *_italic(text), rank=rank.get(key))] for (text, key), rank in others
             ]
-            chapter = f"/chapters/{row.entry.chapter}"
-            body.append(_row([*shown, [_reference(self.env.docname, "std", "doc", chapter, nodes.inline())]]))
+            words = nodes.inline("", title[0], classes=["std", "std-doc"])
+            chapter = _reference(self.env.docname, "std", "doc", f"/chapters/{row.entry.chapter}", words)
+            without = nodes.inline("", f"{last.lower()} {row.entry.gives_up}", classes=["gives-up"])
+            body.append(_row([[ranked("", "", chapter, rank=place[title[1]]), without], *shown]))
         group += nodes.tbody("", *body)
         return [nodes.table("", group, classes=["colwidths-auto", "summary", "sortable"])]
 
 
 def _reference(document: str, domain: str, kind: str, target: str, text: nodes.Node) -> addnodes.pending_xref:
     options = {"refdomain": domain, "reftype": kind, "reftarget": target, "refdoc": document}
-    return addnodes.pending_xref("", text, **options, refexplicit=domain == "py", refwarn=True)
+    return addnodes.pending_xref("", text, **options, refexplicit=bool(text.astext()), refwarn=True)
 
 
 def _italic(text: str) -> list[nodes.Node]:

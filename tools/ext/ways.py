@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.writers.html5 import HTML5Translator
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from tools.files import read_documents
@@ -52,32 +54,88 @@ def _plain(neighbour: dict[str, str] | None) -> dict[str, str] | None:
 
 
 def number_tables(app: Sphinx, env: BuildEnvironment) -> list[str]:
-    """Count the tables of results before each page, in the order of the book: the first has number 1."""
-    before, first = 0, {}
+    """Count the tables before each page, in the order of the book, those of cells and those of ``{table}`` alike.
+
+    Sphinx counts the latter by themselves, for its {numref}: it is told the numbers that stand in the pages.
+    """
+    number, first = 1, {}
     for document in read_documents(Path(app.confdir)):
         if document in env.found_docs:
-            first[document] = before + 1
-            before += sum(_tables(raw) for raw in env.get_doctree(document).findall(nodes.raw))
+            first[document] = number
+            own = env.toc_fignumbers.setdefault(document, {})["table"] = {}
+            for node in _tables(env.get_doctree(document)):
+                if isinstance(node, nodes.table):
+                    own[node["ids"][0]] = (number,)
+                number += _count(node)
     env.__dict__["first_table"] = first
     return []
 
 
-def _tables(raw: nodes.raw) -> int:
-    return str(raw.astext()).count(CAPTION)
+def _tables(doctree: nodes.document) -> Iterator[nodes.Element]:
+    """What holds tables with captions, in the order of the page."""
+    for node in doctree.findall(nodes.Element):
+        if isinstance(node, nodes.raw) or (isinstance(node, nodes.table) and isinstance(node[0], nodes.title)):
+            yield node
+
+
+def _count(node: nodes.Element) -> int:
+    return 1 if isinstance(node, nodes.table) else str(node.astext()).count(CAPTION)
 
 
 def write_numbers(app: Sphinx, doctree: nodes.document, document: str) -> None:
-    """Write the number of each table of results before its caption."""
+    """Write the number of each table before its caption."""
     number = app.env.__dict__.get("first_table", {}).get(document, 1)
-    for raw in doctree.findall(nodes.raw):
-        head, *rest = raw.astext().split(CAPTION)
-        for tail in rest:
-            attributes, _, words = tail.partition(">")
-            head += f'{CAPTION}{attributes}><span class="caption-number">Table {number}.</span> {words}'
-            number += 1
-        if rest:
-            raw.children = [nodes.Text(head)]
-            raw.rawsource = head
+    for node in list(_tables(doctree)):
+        count = _count(node)
+        if isinstance(node, nodes.table):
+            _set_caption(node, number)
+        elif count:
+            head, *rest = node.astext().split(CAPTION)
+            for i, tail in enumerate(rest, number):
+                attributes, _, words = tail.partition(">")
+                head += f'{CAPTION}{attributes}><span class="caption-number">Table {i}.</span> {words}'
+            node.children = [nodes.Text(head)]
+            node.rawsource = head
+        number += count
+
+
+def _set_caption(table: nodes.table, number: int) -> None:
+    """Put the caption above the box that scrolls, where that of a cell's table stands, and the name on both."""
+    title, name = table.pop(0), table["ids"][0]
+    count = nodes.inline("", f"Table {number}.", classes=["caption-number"])
+    caption = nodes.paragraph("", "", count, nodes.Text(" "), *title.children, classes=["results-caption"])
+    table["labelledby"] = f"{name}-caption"
+    caption["ids"] = [table["labelledby"]]
+    box = nodes.compound("", classes=["captioned"], ids=table["ids"])
+    table["ids"] = []
+    parent = table.parent
+    parent[parent.index(table)] = box  # `replace_self` would give the box the table's classes
+    box += [caption, table]
+
+
+def _visit_table(self: HTML5Translator, node: nodes.table) -> None:
+    type(self).visit_table(self, node)
+    if "labelledby" in node:
+        name = node["labelledby"]
+        self.body[-2] = '<div class="pst-scrollable-table-container results-scroll">'
+        self.body[-1] = self.body[-1].replace("<table", f'<table aria-labelledby="{name}"', 1)
+
+
+def _depart_table(self: HTML5Translator, node: nodes.table) -> None:
+    type(self).depart_table(self, node)
+
+
+def _visit_caption(self: HTML5Translator, node: nodes.caption) -> None:
+    """End the number of a figure as that of a table ends: with a full stop."""
+    begin = len(self.body)
+    type(self).visit_caption(self, node)
+    if '<span class="caption-number">' in self.body[begin:]:
+        place = self.body.index('<span class="caption-number">', begin) + 1
+        self.body[place] = f"{self.body[place].rstrip()}. "
+
+
+def _depart_caption(self: HTML5Translator, node: nodes.caption) -> None:
+    type(self).depart_caption(self, node)
 
 
 def link_back(app: Sphinx, doctree: nodes.document, document: str) -> None:
@@ -109,7 +167,9 @@ def link_back(app: Sphinx, doctree: nodes.document, document: str) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register what is written into the pages, the style and the script."""
-    app.connect("env-updated", number_tables)
+    app.add_node(nodes.table, override=True, html=(_visit_table, _depart_table))
+    app.add_node(nodes.caption, override=True, html=(_visit_caption, _depart_caption))
+    app.connect("env-get-updated", number_tables, priority=900)  # after Sphinx has counted
     app.connect("doctree-resolved", write_numbers)
     app.connect("doctree-resolved", link_back)
     app.connect("html-page-context", add_place, priority=900)
