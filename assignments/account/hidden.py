@@ -1,10 +1,13 @@
-"""Tests of *Account for a layer* that students do not see. leakaccountxq: attnlib.cost is the reference."""
+"""Tests of *Account for a layer* that students do not see."""
+
+# leakaccountxq
 
 from typing import Any
 
 from attnlib import cost
 from tools.assignments.harness import near, test
 
+# attnlib.cost is the reference.
 PARTS = ("projections", "scores", "values", "output")
 
 

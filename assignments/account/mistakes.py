@@ -1,4 +1,6 @@
-"""Solutions of *Account for a layer* that are wrong, with their marks, and some that are right. leakaccountxq."""
+"""Solutions of *Account for a layer* that are wrong, with their marks, and some that are right."""
+
+# leakaccountxq
 
 from tools.assignments.master import Variant
 

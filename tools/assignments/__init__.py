@@ -16,8 +16,8 @@ follows.
     assignment: {minutes: 90, seconds: 60, call_seconds: 10, memory_gib: 4}
 
 minutes are what a student needs, `seconds` what all cells of the notebook may take, `call_seconds` one call of an
-adapter, `memory_gib` the process. The first cell opens with `# Title` and contains the objectives, at least three list
-items that each link to a chapter. A link to a chapter is `[](chapters/memory)` (its title becomes the text) or `[the
+adapter, `memory_gib` the process. The first cell opens with `# Title` and contains the objectives, at least three
+list items that each link to a chapter. A link to a chapter is `[](chapters/memory)` (its title becomes the text) or `[the
 cache](chapters/memory#sec-kv-cache)`; both become addresses of the published book. `{{ name }}` and `{{ model.width
 }}` stand for numbers of `given`, in Markdown only: code reads `GIVEN["name"]`. Other roles and directives of MyST are
 not for notebooks and are refused. Cells of Markdown end at `+++`.
@@ -72,8 +72,8 @@ maps a problem to the whole source of its answer cell, or to pairs (old, new) th
 points says what the problems that lose something get. The others get all of theirs. The key "adapters" replaces the
 adapters.
 
-**Markers.** `marker(stem)` is one word, such as `leakaccountxq`. It stands in every solution, in hidden.py, in
-mistakes.py and in rubric.md. A test looks for it in everything that the build publishes.
+**Markers.** `marker(stem)` is one word, such as `leakaccountxq`. It stands in every solution, in hidden.py and
+mistakes.py as a comment, `# leakaccountxq`, and in rubric.md. A test looks for it in everything that the build publishes.
 '''
 
 from tools.assignments.draw import Draw as Draw

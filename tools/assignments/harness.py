@@ -1,6 +1,8 @@
 """What tests of an assignment are written with; pasted into the student's notebook, where GIVEN and run_… are."""
 
+import contextlib
 import copy
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +50,8 @@ class Student:
 def outcome(function: Any, student: Any, given: dict[str, Any]) -> str:
     """Run a test: "" when it passes, else why not."""
     try:
-        function(student, copy.deepcopy(given))
+        with contextlib.redirect_stderr(sys.stdout):  # a warning is no failure, and nbgrader would take it for one
+            function(student, copy.deepcopy(given))
     except Exception as error:
         return f"{type(error).__name__}: {error}".removeprefix("AssertionError: ")[:300]
     return ""
