@@ -17,10 +17,10 @@ follows.
 
 minutes are what a student needs, `seconds` what all cells of the notebook may take, `call_seconds` one call of an
 adapter, `memory_gib` the process. The first cell opens with `# Title` and contains the objectives, at least three
-list items that each link to a chapter. A link to a chapter is `[](chapters/memory)` (its title becomes the text) or `[the
-cache](chapters/memory#sec-kv-cache)`; both become addresses of the published book. `{{ name }}` and `{{ model.width
-}}` stand for numbers of `given`, in Markdown only: code reads `GIVEN["name"]`. Other roles and directives of MyST are
-not for notebooks and are refused. Cells of Markdown end at `+++`.
+list items that each link to a chapter. A link to a chapter is `[](chapters/memory)` (its title becomes the text) or
+`[the cache](chapters/memory#sec-kv-cache)`; both become addresses of the published book. `{{ name }}` and `{{
+model.width }}` stand for numbers of `given`, in Markdown only: code reads `GIVEN["name"]`. Other roles and directives
+of MyST are not for notebooks and are refused. Cells of Markdown end at `+++`.
 
 A problem begins with a Markdown cell that has its id, and owns all cells up to the next problem:
 
@@ -34,14 +34,14 @@ A problem begins with a Markdown cell that has its id, and owns all cells up to 
 
 In the notebook the heading becomes "## Problem 1: FLOPs of a layer (6 points)": its points are those of its tests. It
 has one code cell tagged `answer`. In it, lines from `# BEGIN SOLUTION` to `# END SOLUTION` become `raise
-NotImplementedError # your code here`, or `... # your code here` where they are not indented. The cell holds the
+NotImplementedError  # your code here`, or `...  # your code here` where they are not indented. The cell holds the
 marker (below) between these two lines. The problem's last cell is Markdown or code of any kind; the cell that runs
 its public tests is added by the build, as is the last remark on points.
 
 The last problem is the open one: `+++ {"problem": "open", "points": 4}`, followed by a Markdown cell `+++ {"tags":
 ["answer-text"]}` in which students write. It has no tests; rubric.md has list items `- (2) …` whose points add up to
-its points. The section `## Changes` ends the notebook (`+++ {"section": "changes"}`): a list of `- 2026-11-30: …`,
-newest first.
+its points, and says what is expected with numbers `{{= expression }}`, computed after the solution's cells. The
+section `## Changes` ends the notebook (`+++ {"section": "changes"}`): a list of `- 2026-11-30: …`, newest first.
 
 One code cell is tagged `adapters`: functions `run_<name>(…)`, which call whatever students have written. Tests call
 these and nothing else. Other code cells are the students' to run and change (imports, experiments). No cell is magic:
@@ -73,7 +73,8 @@ points says what the problems that lose something get. The others get all of the
 adapters.
 
 **Markers.** `marker(stem)` is one word, such as `leakaccountxq`. It stands in every solution, in hidden.py and
-mistakes.py as a comment, `# leakaccountxq`, and in rubric.md. A test looks for it in everything that the build publishes.
+mistakes.py as a comment, `# leakaccountxq`, and in rubric.md. A test looks for it in everything that the build
+publishes.
 '''
 
 from tools.assignments.draw import Draw as Draw

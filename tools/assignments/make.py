@@ -15,8 +15,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tools.assignments import notebook, otter
-from tools.assignments.marks import wrong
+from tools.assignments import marks, notebook, otter
 from tools.assignments.master import ASSIGNMENTS, Assignment, load, stems
 from tools.files import ROOT
 from tools.notebooks import write
@@ -48,7 +47,7 @@ NBGRADER = '''"""nbgrader's settings for these notebooks: copy into the course's
 
 c = get_config()  # noqa
 c.ClearSolutions.code_stub = {"python": "raise NotImplementedError  # your code here"}
-c.ClearSolutions.enforce_metadata = True
+c.ClearSolutions.text_stub = TEXT
 c.ExecutePreprocessor.timeout = SECONDS  # of a cell
 c.ExecutePreprocessor.interrupt_on_timeout = True
 c.OverwriteCells.add_missing_cells = True  # a student who deletes a test cell is graded all the same
@@ -60,12 +59,13 @@ def contents(made: Assignment) -> dict[str, str | bytes]:
     """`path: content` of all that an assignment becomes. What students may see is below student/."""
     links = re.findall(r"\[[^\]]+\]\(\S+?/chapters/[^)]+\)", made.cells[0].source)
     agents = AGENTS.format(title=made.title, chapters="\n".join(f"  - {link}" for link in dict.fromkeys(links)))
-    config = NBGRADER.replace("SECONDS", str(made.limits.seconds))
+    text = next(x.source for x in made.cells if x.role == "answer-text")
+    config = NBGRADER.replace("SECONDS", str(made.limits.seconds)).replace("TEXT", repr(text))
     here: dict[str, str | bytes] = {
         f"student/{made.stem}.ipynb": write(notebook.student(made)),
         "student/AGENTS.md": agents,
         f"instructor/{made.stem}-solution.ipynb": write(notebook.solution(made)),
-        "instructor/rubric.md": made.rubric,
+        "instructor/rubric.md": marks.rubric(made),
         "instructor/given.json": json.dumps({"seed": made.seed, **made.given}, indent=2) + "\n",
         "instructor/otter/autograder.zip": otter.archive(made),
         f"instructor/nbgrader/source/{made.stem}/{made.stem}.ipynb": write(notebook.nbgrader_source(made)),
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for stem in options.stems or stems(options.masters):
             made = load(stem, options.seed, options.masters)
-            if found := wrong(made):
+            if found := marks.wrong(made):
                 print("\n".join(found), file=sys.stderr)
                 failed = True
                 continue

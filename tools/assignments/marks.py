@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,3 +88,9 @@ def wrong(made: Assignment) -> list[str]:
         elif got == full:
             found.append(f"{variant.name}: gets full marks")
     return [f"{made.stem}, seed {made.seed}: {x}" for x in found]
+
+
+def rubric(made: Assignment) -> str:
+    """The rubric with the numbers that the solution finds: `{{= expression }}` is computed after its cells."""
+    names = run(made, answers(made))
+    return re.sub(r"\{\{= (.+?) \}\}", lambda found: str(eval(found[1], names)), made.rubric)

@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 
 from tools.assignments import harness
+from tools.assignments.marks import rubric
 from tools.assignments.master import Assignment, Cell
 from tools.files import ROOT
 from tools.notebooks import KERNEL, install
@@ -70,8 +71,7 @@ def _cell(made: Assignment, cell: Cell, kind: str) -> nbformat.NotebookNode:
         return _code(cell.starter if kind == "student" else cell.source, metadata)
     if cell.role == "answer-text":
         metadata = _graded(f"{cell.problem}-answer", solution=True, points=made.open.points)
-        rubric = "\n".join(x for x in made.rubric.split("\n") if not x.startswith(("<!--", "# ")))
-        return _markdown(rubric.strip("\n") if kind == "solution" else cell.source, metadata)
+        return _markdown(rubric(made) if kind == "solution" else cell.source, metadata)
     return _markdown(cell.source) if cell.kind == "markdown" else _code(cell.source)
 
 
