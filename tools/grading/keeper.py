@@ -224,20 +224,27 @@ def launch(config: dict[str, Any]) -> int:
 
 
 def processes() -> list[tuple[int, int, int]]:
-    """Every process of the machine that can be seen: its number, its parent's, its own megabytes."""
+    """Every process of the machine that can be seen: its number, its parent's, and on macOS its megabytes."""
     if not LINUX:
         text = subprocess.run(["ps", "-axo", "pid=,ppid=,rss="], capture_output=True, text=True, check=False).stdout
         rows = (line.split() for line in text.splitlines())
         return [(int(pid), int(parent), int(rss) >> 10) for pid, parent, rss in rows]
     found = []
-    page = os.sysconf("SC_PAGE_SIZE")
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError, ValueError, IndexError):
                 parent = int(Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()[1])
-                size = Path(f"/proc/{name}/statm").read_bytes().split()
-                found.append((int(name), parent, (int(size[1]) - int(size[2])) * page // MB))
+                found.append((int(name), parent, 0))
     return found
+
+
+def resident(pid: int) -> int:
+    """Megabytes of a process that no file on a disk could hold for it: its own and what it shares with others."""
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text("utf8", "replace")
+        lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+        return sum(int(lines[key].split()[0]) for key in ("RssAnon", "RssShmem") if key in lines) >> 10
+    return 0
 
 
 def tasks() -> list[tuple[int, int]]:
@@ -279,7 +286,7 @@ def excess(config: dict[str, Any]) -> str:
     found = descendants()
     if len(found) > config["processes"]:
         return f"started more than {config['processes']} processes"
-    if sum(size for _, size in found) > config["memory"] // MB:
+    if sum(size or resident(pid) for pid, size in found) > config["memory"] // MB:
         return f"used more than {config['memory'] // MB} MB of memory"
     if not config["namespaces"] and used(config["home"]) > config["disk"]:
         return f"wrote more than {config['disk'] // MB} MB of files"

@@ -64,7 +64,7 @@ def table(lines: Sequence[Sequence[Any]]) -> str:
     """Lines as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
+    return text.getvalue().encode("utf8", "backslashreplace").decode()
 
 
 def gradebook(file: Path, key: str, column: str, points: Mapping[str, str]) -> tuple[str, list[str]]:
@@ -99,7 +99,8 @@ def page(title: str, body: str) -> str:
     """An HTML page that needs no other file."""
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     head += f"<style>{STYLE}</style>"
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+    text = f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+    return text.encode("utf8", "backslashreplace").decode()  # students' errors may hold half a character
 
 
 def student_page(assignment: Assignment, name: str, result: Result) -> str:

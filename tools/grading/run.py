@@ -267,7 +267,7 @@ def read_assignment(text: str, seed: int) -> Assignment:
 def limits_of(assignment: Assignment, wall: float | None) -> Limits:
     """The assignment's limits, and a total: each test may use one call to its end, after two runs of the notebook."""
     own = assignment.limits
-    most = 2 * own.seconds + (len(assignment.tests) + 3) * own.call_seconds
+    most = 4 * own.seconds + (len(assignment.tests) + 3) * own.call_seconds
     return Limits(own.seconds, own.call_seconds, own.memory_gib * 1024 * MB, wall or float(most))
 
 

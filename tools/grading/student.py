@@ -24,6 +24,7 @@ from tools.grading import wire
 from tools.grading.keeper import sweep
 
 HERE = Path(__file__).resolve().parent
+START = 60.0  # seconds in which a worker must have read the notebook, before anything of it runs
 GRACE = 3.0  # seconds after which a call is ended from outside that should have ended itself
 AGAIN = 3  # how often the notebook is run anew after a call that has ended its process
 MB = 1 << 20
@@ -42,7 +43,7 @@ class Limits:
     """What a submission may take. The first three are the assignment's.
 
     Attributes:
-        seconds: all cells of the notebook.
+        seconds: a cell of the notebook; all of them get twice that, so that one endless loop spoils its cell alone.
         call_seconds: a call of an adapter.
         memory: bytes of all its processes.
         wall: seconds of everything, notebook and calls, runs after a crash included.
@@ -195,21 +196,20 @@ class Session:
         left = self.deadline - time.monotonic()
         self.keeper = Keeper(self.sandbox, self.limits, self.mask, [], left + GRACE)
         pipe = self.keeper.pipe
-        end = min(time.monotonic() + self.limits.seconds + GRACE, self.deadline)
         try:
-            pipe.settimeout(max(0.1, end - time.monotonic()))
-            wire.send(pipe, {"notebook": self.notebook, "cell_seconds": self.limits.seconds * 0.9})
-            about = wire.receive(pipe, end)
+            pipe.settimeout(START)
+            wire.send(pipe, {"notebook": self.notebook, "cell_seconds": self.limits.seconds})
+            about = wire.receive(pipe, time.monotonic() + START)
             if "refused" in about:
                 raise Ungradable(str(about["refused"])[:300])
-            ran = wire.receive(pipe, end)
+            ran = wire.receive(pipe, min(time.monotonic() + 2 * self.limits.seconds, self.deadline))
             failed = [(int(number), str(text)[:500]) for number, text in ran["failed"][:50]]
             return {"cells": int(about["read"]["cells"]), "essay": str(about["read"]["essay"]), "failed": failed}
         except Ungradable:
             self.close()
             raise
         except TimeoutError:
-            why = f"the notebook did not run to its end within {self.limits.seconds:g} s"
+            why = f"the notebook did not run to its end within {2 * self.limits.seconds:g} s"
         except (EOFError, OSError):
             why = f"the notebook's process {self._why()}"
         except (wire.WireError, KeyError, TypeError, ValueError, AttributeError):
