@@ -269,24 +269,28 @@ def _fill(source: str, given: dict[str, Any], path: Path) -> str:
 
     def link(match: re.Match[str]) -> str:
         text, doc, anchor = match[1], match[2], match[3] or ""
-        return f"[{text or chapter_title(doc, path)}]({read_repository(ROOT).page(doc)}{anchor})"
+        title, labels = _chapter(doc, path)
+        if anchor and anchor[1:] not in labels:
+            raise ValueError(f"{path}: {doc}{anchor}: the chapter has no such label")
+        return f"[{text or title}]({read_repository(ROOT).page(doc)}{anchor})"
 
     if found := re.search(r"^(```|:::)\{\w|\{[a-z:]+\}`", source, re.MULTILINE):
         raise ValueError(f"{path}: {found[0]}: a notebook shows no roles and directives of MyST")
     return re.sub(r"\[([^\]]*)\]\((chapters/[\w-]+)(#[\w-]+)?\)", link, re.sub(r"\{\{ ([\w.]+) \}\}", number, source))
 
 
-@cache
-def _titles(doc: str) -> str:
-    found = re.search(r"^# (.+)$", (ROOT / f"{doc}.md").read_text("utf8"), re.MULTILINE)
-    return found[1] if found else doc
-
-
-def chapter_title(doc: str, path: Path) -> str:
-    """The title of a chapter that a master links to."""
+def _chapter(doc: str, path: Path) -> tuple[str, tuple[str, ...]]:
+    """The title and the labels of a chapter that a master links to."""
     if not (ROOT / f"{doc}.md").is_file():
         raise ValueError(f"{path}: {doc}: there is no such chapter")
-    return _titles(doc)
+    return _read_chapter(doc)
+
+
+@cache
+def _read_chapter(doc: str) -> tuple[str, tuple[str, ...]]:
+    text = (ROOT / f"{doc}.md").read_text("utf8")
+    title = re.search(r"^# (.+)$", text, re.MULTILINE)
+    return title[1] if title else doc, tuple(re.findall(r"^\(([\w-]+)\)=$", text, re.MULTILINE))
 
 
 def without_solution(source: str) -> str:
