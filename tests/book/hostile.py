@@ -1,8 +1,8 @@
 """Submissions that attack, confuse or merely trouble the grader, and what each has to get.
 
-Every one starts from the full solution (13 points) or from the empty starter (0 points) of grading/tiny. What one does
-is bounded by itself where the machine might not bound it: a few hundred processes, seconds, gigabytes that are asked
-for and mostly not touched.
+Every one starts from the full solution (13 points) or from the empty starter (0 points) of grading/tiny. What one
+does is bounded by itself where the machine might not bound it: a few hundred processes, seconds, gigabytes that are
+asked for and mostly not touched.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Hostile:
         write: puts it into the folder of submissions.
         points: by problem, if it is graded.
         reason: a part of why it is not.
-        needs: "": safe and decided anywhere; "namespaces", or "bounds" (namespaces, or a limit on processes), otherwise.
+        needs: "" if it is safe and decided anywhere; else "namespaces", or "bounds": a limit on processes.
     """
 
     write: Callable[[Place, Path], None]
@@ -200,8 +200,8 @@ if found:
 
 ESCAPE = """
 import os, pathlib
-for folder in ("@FOLDER@", "@FOLDER@/submissions", "@ROOT@", "@ROOT@/attnlib", "/", "/usr", "/usr/bin", "/etc", "/var/tmp",
-               "/dev/shm", "/tmp", "/proc/sys/kernel", os.path.expanduser("~"), "."):
+for folder in ("@FOLDER@", "@FOLDER@/submissions", "@ROOT@", "@ROOT@/attnlib", "/", "/usr", "/usr/bin", "/etc",
+               "/var/tmp", "/dev/shm", "/tmp", "/proc/sys/kernel", os.path.expanduser("~"), "."):
     try:
         pathlib.Path(folder, "@MARK@").write_text("escaped")
     except OSError:
@@ -248,8 +248,9 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL):
 
 KILL_ALL = """
 import os, signal
+mine = os.listdir("/proc/self/task")
 for pid in [-1, *range(1, 4000)]:
-    if pid != os.getpid():
+    if str(pid) not in mine:
         try:
             os.kill(pid, signal.SIGKILL)
         except OSError:
@@ -286,23 +287,33 @@ HOSTILE: dict[str, Hostile] = {
     ),
     "fork bomb": first("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", NOTHING, "", "bounds"),
     "threads without end": first(
-        "import threading, time\ntry:\n    for _ in range(2000): threading.Thread(target=time.sleep, args=(60,)).start()\n"
-        "except RuntimeError: pass",
+        "import threading, time\ntry:\n    for _ in range(2000):\n"
+        "        threading.Thread(target=time.sleep, args=(1,)).start()\n"
+        "except RuntimeError: pass\ntime.sleep(1.2)",
         needs="bounds",
     ),
     "lives on": last(LIVE_ON),
     "lives on by shell": first("%%bash\nnohup setsid sleep 1000 @MARK@ >/dev/null 2>&1 &\n(sleep 1001 &)"),
     # Memory and files
     "memory at once": first("x = bytearray(8 << 30)"),
-    "memory of many": first(
-        "import os, time\nfor _ in range(6):\n    if os.fork() == 0:\n        x = b'x' * (300 << 20); time.sleep(20); os._exit(0)\n"
-        "time.sleep(3)",
+    "memory of many": notebook(
+        with_cells(
+            SOLUTION,
+            first="import os, time\nfor _ in range(5):\n    if os.fork() == 0:\n"
+            "        x = b'x' * (300 << 20); time.sleep(20); os._exit(0)\ntime.sleep(2)",
+            last="time.sleep(2.5)",
+        ),
         NOTHING,
         "used more than 1024 MB of memory",
     ),
-    "memory that is shared": first(
-        "import mmap\nm = mmap.mmap(-1, 2 << 30)\nfor i in range(0, 2 << 30, 1 << 20): m[i:i + (1 << 20)] = b'x' * (1 << 20)\n"
-        "import time; time.sleep(2)",
+    "memory that is shared": notebook(
+        with_cells(
+            SOLUTION,
+            first="import mmap, threading\nm, piece = mmap.mmap(-1, 1280 << 20), b'x' * (16 << 20)\n"
+            "def touch():\n    for i in range(80): m[i << 24:(i + 1) << 24] = piece\n"
+            "thread = threading.Thread(target=touch)\nthread.start()\nthread.join()",
+            last="import time; thread.join(); time.sleep(1)",
+        ),
         NOTHING,
         "used more than 1024 MB of memory",
     ),
@@ -371,7 +382,8 @@ HOSTILE: dict[str, Hostile] = {
     ),
     "patched grader": starter(
         "import sys, __main__\nfor name in ('wire', 'worker', '__main__'):\n    module = sys.modules.get(name)\n"
-        "    if module:\n        for key in ('describe', 'answer', 'limited'):\n            setattr(module, key, lambda *a: {'value': 13})\n"
+        "    for key in ('describe', 'answer', 'limited') if module else ():\n"
+        "        setattr(module, key, lambda *a: {'value': 13})\n"
         "def outcome(*args): return ''\ndef near(*args, **kwargs): pass\ndef check(*args): print('passed')"
     ),
     "patched reference": last(
@@ -383,7 +395,8 @@ HOSTILE: dict[str, Hostile] = {
     "patched NumPy": starter("import numpy as np\nnp.asarray = np.isclose = np.allclose = lambda *a, **k: True"),
     "patched JSON": first("import json; json.dumps = None", NOTHING, "left Python with exit code 1"),
     "answers that equal everything": starter(
-        "class Any(int):\n    def __eq__(self, other): return True\n    __le__ = __ge__ = __sub__ = __rsub__ = __eq__\n"
+        "class Any(int):\n    def __eq__(self, other): return True\n"
+        "    __le__ = __ge__ = __sub__ = __rsub__ = __eq__\n"
         "    __array_priority__ = 10**6\ndef count(n, batch): return Any(0)"
     ),
     # The pipe
@@ -407,18 +420,21 @@ HOSTILE: dict[str, Hostile] = {
         "    return {'shape': [*o.shape], 'note': (1, None), 'out': o}"
     ),
     "JAX arrays": last(
-        "import jax.numpy as jnp\ndef softmax(s):\n    import jax; return jax.nn.softmax(jnp.asarray(s), -1)",
-        less(softmax=4),
+        "import jax.numpy as jnp, numpy as np\ndef softmax(s):\n    e = np.exp(s - s.max(-1, keepdims=True))\n"
+        "    return jnp.asarray(e / e.sum(-1, keepdims=True))",
+        less(softmax=2),  # thirds in float32 are not near enough for these tests
     ),
     "NaN": last(
         "def count(n, batch): return float('nan')\ndef softmax(s): return s * float('nan')", less(count=0, softmax=0)
     ),
     "wrong types": last(
-        "def count(n, batch): return str(batch * n * n)\ndef softmax(s): return {'weights': s}\ndef attend(q, k, v): return None",
+        "def count(n, batch): return str(batch * n * n)\ndef softmax(s): return {'weights': s}\n"
+        "def attend(q, k, v): return None",
         NOTHING,
     ),
     "what cannot be sent": last(
-        "def count(n, batch): return object()\ndef softmax(s): return (x for x in s)\ndef attend(q, k, v): return {1, 2}",
+        "def count(n, batch): return object()\ndef softmax(s): return (x for x in s)\n"
+        "def attend(q, k, v): return {1, 2}",
         NOTHING,
     ),
     "objects in arrays": last(

@@ -11,8 +11,8 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -95,11 +95,17 @@ def shell() -> Any:
     from traitlets.config import Config
 
     class Shell(InteractiveShell):
+        system = InteractiveShell.system_raw  # `!command` without a terminal of its own
+
         def ask_exit(self) -> None:
             raise SystemExit
 
         def enable_gui(self, gui: Any = None) -> None:
             return None
+
+        @contextmanager
+        def _tee(self, channel: str) -> Iterator[None]:  # IPython 9 would keep all that is printed, in memory
+            yield
 
     config = Config()
     config.HistoryManager.enabled = False
