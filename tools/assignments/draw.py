@@ -22,11 +22,12 @@ class Draw:
         """`first` for seed 0, else one of the options that is not `first`."""
         if self.seed == 0:
             return first
-        return self._random(name).choice([x for x in options if x != first])
+        source = random.Random(f"{self.stem} {name} {self.seed}")
+        if first not in options:
+            return source.choice(options)
+        place = source.randrange(len(options) - 1)
+        return options[place + (place >= options.index(first))]
 
     def whole(self, name: str, first: int, low: int, high: int, step: int = 1) -> int:
         """`first` for seed 0, else another of low, low + step, …, high."""
         return self.one(name, first, range(low, high + 1, step))
-
-    def _random(self, name: str) -> random.Random:
-        return random.Random(f"{self.stem} {name} {self.seed}")

@@ -136,8 +136,8 @@ def load(stem: str, seed: int = 0, folder: Path = ASSIGNMENTS) -> Assignment:
     home = folder / stem
     if not (home / "assignment.md").is_file():
         raise ValueError(f"assignment: expected one of {', '.join(stems(folder)) or 'none'}, got {stem!r}")
-    modules = {name: _module(home / f"{name}.py") for name in ("given", "public", "hidden", "mistakes")}
-    given = _given(modules["given"], seed, home)
+    modules = {name: _module(home / f"{name}.py") for name in ("public", "hidden", "mistakes")}
+    given = read_given(home / "given.py", seed)
     tests = (*_tests(modules["public"], home, hidden=False), *_tests(modules["hidden"], home, hidden=True))
     rubric = (home / "rubric.md").read_text("utf8")
     title, settings, cells, problems = _master(home / "assignment.md", given, tests)
@@ -184,15 +184,17 @@ def leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
         yield at, value
 
 
-def _given(module: ModuleType, seed: int, home: Path) -> dict[str, Any]:
+def read_given(path: Path, seed: int) -> dict[str, Any]:
+    """The numbers of a seed; ValueError where one is that of seed 0."""
+    module = _module(path)
     given: dict[str, Any] = module.given(seed)
     if json.loads(json.dumps(given)) != given:
-        raise ValueError(f"{home / 'given.py'}: expected plain JSON values")
+        raise ValueError(f"{path}: expected plain JSON values")
     if seed:
         first = dict(leaves(module.given(0)))
         same = [at for at, value in leaves(given) if at in first and value == first[at]]
         if same:
-            raise ValueError(f"{home / 'given.py'}: seed {seed} repeats {', '.join(same)} of seed 0")
+            raise ValueError(f"{path}: seed {seed} repeats {', '.join(same)} of seed 0")
     return given
 
 
@@ -324,7 +326,7 @@ def _consistent(made: Assignment) -> None:
         if len(answers) != 1 or answers[0].source.count(BEGIN) < 1:
             raise ValueError(f"{file}: problem {problem.id}: expected one cell tagged answer, with {BEGIN}")
         solution = answers[0].source
-        if solution.count(BEGIN) != solution.count(END) or word in without_solution(solution) or word not in solution:
+        if solution.count(BEGIN) != solution.count(END) or word not in solution:
             raise ValueError(f"{file}: problem {problem.id}: expected {word} between {BEGIN} and {END}")
         kinds = {x.hidden for x in made.tests if x.problem == problem.id}
         if kinds != {True, False}:
@@ -346,5 +348,5 @@ def _consistent(made: Assignment) -> None:
         mark = f"# {word}\n" if name.endswith(".py") else word  # a docstring is lost where tests are pasted
         if mark not in made.text(name):
             raise ValueError(f"{made.folder / name}: expected the marker {mark!r}")
-    if word in made.text("public.py") + made.text("given.py"):
-        raise ValueError(f"{made.folder}: public.py and given.py are for students; the marker {word} stands in them")
+    if word in "\n".join([*(x.starter for x in made.cells), made.text("public.py"), made.text("given.py")]):
+        raise ValueError(f"{made.folder}: the marker {word} stands in what students get")
