@@ -147,10 +147,12 @@ def test_ended_half_way_it_resumes(mixture: Path, graded: Path, sent: signal.Sig
     """The table after an end half-way is the table of a straight run, byte for byte, and nothing is left running."""
     out = mixture.parent / f"resumed{sent}.csv"
     data = out.with_name(f"{out.stem}-reports") / "data"
+    temporary = mixture.parent / f"temporary{sent}"
+    temporary.mkdir()
     started = subprocess.Popen(
         command(TINY, mixture, "--out", out),
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -168,6 +170,7 @@ def test_ended_half_way_it_resumes(mixture: Path, graded: Path, sent: signal.Sig
         assert started.returncode == 130
         assert "goes on where this one ended" in said
     assert psutil.wait_procs(below, timeout=20)[1] == []
+    assert list(temporary.iterdir()) == []
     first = {file: file.stat().st_mtime_ns for file in data.glob("[!.]*.json")}
     assert 3 <= len(first) < len(list(mixture.iterdir())) or len(list(mixture.iterdir())) < 6
     done = grade(TINY, mixture, "--out", out)
@@ -184,8 +187,9 @@ def test_another_seed_or_another_file_is_graded_anew(mixture: Path, graded: Path
     (folder / "ada.ipynb").write_text(json.dumps(source))
     assert grade(TINY, folder, "--out", out).returncode == 0
     assert points(table(out)["ada"]) == FULL_MARKS  # 5 is n for seed 0
-    assert grade(TINY, folder, "--out", out, "--seed", 1).returncode == 0
+    other = grade(TINY, folder, "--out", out, "--seed", 1)
     assert points(table(out)["ada"]) == FULL_MARKS | {"count": 0}
+    assert "not made for tiny, seed 1: ada (tiny, seed 0)" in other.stderr
     (folder / "ada.ipynb").write_text(json.dumps(SOLUTION))
     assert grade(TINY, folder, "--out", out, "--seed", 1).returncode == 0
     assert points(table(out)["ada"]) == FULL_MARKS
@@ -563,6 +567,20 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, args: tuple[Any, ...], 
     assert why in said
     assert len(said.splitlines()) == 1
     assert notes.read_text() == "my notes\n1\n"
+
+
+def test_a_machine_that_starts_no_worker_is_nobodys_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The command ends with the reason, and records nothing."""
+    folder = tmp_path / "submissions"
+    folder.mkdir()
+    (folder / "ada.ipynb").write_text(json.dumps(SOLUTION))
+    monkeypatch.setattr(run, "probe", lambda wanted: Sandbox(True, 2**33))  # a user that cannot be
+    assert run.main([str(TINY), str(folder), "--out", str(tmp_path / "results.csv")]) == 1
+    assert "nothing can be graded here" in capsys.readouterr().err
+    assert not (tmp_path / "results.csv").exists()
+    assert list((tmp_path / "results-reports" / "data").glob("*.json")) == []
 
 
 def test_two_commands_do_not_write_in_one_place(tmp_path: Path) -> None:

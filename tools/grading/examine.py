@@ -16,14 +16,15 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tools.assignments import Assignment, Test, load
+from tools.assignments import Assignment, load
 from tools.assignments.harness import outcome
 from tools.files import save
 from tools.grading.keeper import LIBC, LINUX, SUBREAPER, sweep
-from tools.grading.student import MB, Limits, Sandbox, Session, Student, Ungradable
+from tools.grading.student import MB, Broken, Limits, Sandbox, Session, Student, Ungradable
 
 SIZE = 100 * MB  # of a notebook
 
@@ -85,14 +86,6 @@ def result(assignment: Assignment, whys: dict[tuple[bool, str], str], reason: st
     return {"reason": reason, "points": points, "tests": tests, **about}
 
 
-def why_failed(test: Test, student: Student, given: dict[str, Any]) -> str:
-    """Run one test: "" when it passes, else why not. Nothing that an answer brings about passes for a mark."""
-    try:
-        return outcome(test.function, student, given)
-    except (RecursionError, MemoryError) as error:
-        return type(error).__name__
-
-
 def grade(assignment: Assignment, path: Path, sandbox: Sandbox, limits: Limits, mask: tuple[Path, ...]) -> Result:
     """Grade one submission."""
     try:
@@ -102,17 +95,20 @@ def grade(assignment: Assignment, path: Path, sandbox: Sandbox, limits: Limits, 
         return zero(assignment, str(error))
     try:
         student = Student(session)
-        whys = {(test.hidden, test.name): why_failed(test, student, assignment.given) for test in assignment.tests}
+        whys = {(t.hidden, t.name): outcome(t.function, student, assignment.given) for t in assignment.tests}
+        if session.broken:  # a test takes every error for the student's; this one is ours
+            raise Broken(session.broken)
     finally:
         session.close()
     return result(assignment, whys, **ran)
 
 
 def orphaned(parent: int) -> None:
-    """End with the command that started this, however that ended: its keeper then sees its own parent gone."""
+    """End with the command that started this, however that ended. A keeper ends when it sees this process gone."""
     while os.getppid() == parent:
         time.sleep(0.3)
-    sweep()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(15)
     os._exit(1)
 
 
@@ -127,16 +123,21 @@ def main() -> None:
     folder = Path(setting["assignment"])
     assignment = load(folder.name, setting["seed"], folder.parent)
     sandbox, limits = Sandbox(**setting["sandbox"]), Limits(**setting["limits"])
+    if sandbox.uid is not None:  # each examiner's workers are a user of their own, whose processes are counted
+        sandbox = replace(sandbox, uid=sandbox.uid + setting["slot"])
     mask = tuple(map(Path, setting["mask"]))
     # Tests may print, and so may what they import; the line on which we answer is not theirs.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
+        print("ready", file=answers, flush=True)
         for line in sys.stdin:
             job = json.loads(line)
             found = grade(assignment, Path(os.fsdecode(bytes.fromhex(job["path"]))), sandbox, limits, mask)
             save(Path(job["result"]), json.dumps({"key": job["key"], **found}, indent=1))
             print("done", file=answers, flush=True)
+    except Broken as error:
+        print(f"broken {error}", file=answers, flush=True)
     finally:
         with suppress(Exception):
             sweep()

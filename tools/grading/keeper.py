@@ -166,7 +166,7 @@ def first(config: dict[str, Any]) -> NoReturn:
         os.setsid()
         drop(config["uid"])
         call("prctl", DEATHSIG, signal.SIGKILL, 0, 0, 0)  # a change of user has cleared it
-    except OSError as error:
+    except Exception as error:
         print(json.dumps({"setup": str(error)}), flush=True)
         os._exit(1)
     worker = os.fork()

@@ -129,18 +129,21 @@ class Bar:
 class Examiner:
     """A process of examine.py, and the submission that it has in hand."""
 
-    def __init__(self, setting: Mapping[str, Any]) -> None:
+    def __init__(self, setting: Mapping[str, Any], log: Path) -> None:
         self.job: Submission | None = None
+        self.ready = False
         self.deadline = 0.0
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tools.grading.examine", json.dumps(setting)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
-            start_new_session=True,  # Ctrl-C is for the command, which ends its examiners in order
-        )
+        self.log = log
+        with log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tools.grading.examine", json.dumps(setting)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=ROOT,
+                env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+                start_new_session=True,  # Ctrl-C is for the command, which ends its examiners in order
+            )
 
     def give(self, job: Submission, result: Path, seconds: float) -> None:
         """Hand over a submission."""
@@ -150,6 +153,16 @@ class Examiner:
         with suppress(BrokenPipeError):  # its end is seen where answers are read
             self.process.stdin.write(json.dumps(line).encode() + b"\n")
             self.process.stdin.flush()
+
+    def answer(self) -> str:
+        """What it says: "ready", "done", "" at its end; ValueError if it cannot do its work."""
+        assert self.process.stdout is not None
+        said = self.process.stdout.readline().decode().strip()
+        if said.startswith("broken") or not (said or self.ready):
+            reason = said.removeprefix("broken").strip() or f"an examiner has not started, see {self.log}"
+            raise ValueError(f"nothing can be graded here: {reason}")
+        self.ready = True
+        return said
 
     def end(self) -> None:
         """End it and what it keeps."""
@@ -169,6 +182,7 @@ def grade_all(
     jobs: Sequence[Submission],
     results: Mapping[str, Path],
     setting: Mapping[str, Any],
+    log: Path,
     together: int,
     bar: Bar,
     done: int,
@@ -177,10 +191,13 @@ def grade_all(
     waiting, tries = list(jobs), dict.fromkeys((job.key for job in jobs), 0)
     allowed = setting["limits"]["wall"] + SLACK
     examiners: list[Examiner] = []
+    hired = 0
     chosen = selectors.DefaultSelector()
 
     def hire() -> None:
-        examiner = Examiner(setting)
+        nonlocal hired
+        examiner = Examiner({**setting, "slot": hired % 64}, log)
+        hired += 1
         examiners.append(examiner)
         assert examiner.process.stdout is not None
         chosen.register(examiner.process.stdout, selectors.EVENT_READ, examiner)
@@ -205,12 +222,12 @@ def grade_all(
             for examiner in list(examiners):
                 current = examiner.job
                 if examiner in ready:
-                    assert examiner.process.stdout is not None
-                    if examiner.process.stdout.readline():
-                        if current is not None:
-                            examiner.job = None
-                            done += 1
-                            yield current, ""
+                    said = examiner.answer()
+                    if said == "done" and current is not None:
+                        examiner.job = None
+                        done += 1
+                        yield current, ""
+                    if said:
                         continue
                     dismiss(examiner)
                     if current is not None and tries[current.key] < 2:
@@ -366,7 +383,8 @@ def grade(
     todo = [job for job in todo if not job.refused]
     bar = Bar(len(submissions), sys.stderr)
     try:
-        for job, lost in grade_all(todo, files, setting, args.jobs, bar, len(submissions) - len(todo)):
+        log = reports / "data" / "examiners.log"
+        for job, lost in grade_all(todo, files, setting, log, args.jobs, bar, len(submissions) - len(todo)):
             if lost:
                 record(job, lost)
     finally:
@@ -397,6 +415,12 @@ def write(
         save(reports / pages[name], report.student_page(assignment, name, result))
     save(reports / "index.html", report.class_page(assignment, results, pages, notice))
     lines = report.rows(assignment, results, hand)
+    made = f"{assignment.stem}, seed {assignment.seed}"
+    others = [
+        f"{name} ({result['of']})" for name, result in results.items() if result.get("of", "") not in ("", made)
+    ]
+    if others:
+        print(f"tools.grade: not made for {made}: {', '.join(others)}", file=sys.stderr)
     lost = sum(bool(result["reason"]) for result in results.values())
     if args.gradebook:
         points = {name: str(line[1]) for name, line in zip(results, lines[1:], strict=True)}

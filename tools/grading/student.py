@@ -34,6 +34,10 @@ class Ungradable(Exception):
     """Nothing can be asked of this submission; the message says why."""
 
 
+class Broken(Exception):
+    """No worker can be started: nobody's fault who handed something in, and no reason for a zero."""
+
+
 class CallError(Exception):
     """A call has no answer: what the student's function raised, or why it did not return."""
 
@@ -189,6 +193,7 @@ class Session:
         self.asked = 0
         self.lives = 1 + AGAIN
         self.last = ""
+        self.broken = ""
 
     def open(self) -> dict[str, Any]:
         """Run the notebook: how many cells it has, which failed; `Ungradable` if that did not come to its end."""
@@ -204,7 +209,8 @@ class Session:
                 raise Ungradable(str(about["refused"])[:300])
             ran = wire.receive(pipe, min(time.monotonic() + 2 * self.limits.seconds, self.deadline))
             failed = [(int(number), str(text)[:500]) for number, text in ran["failed"][:50]]
-            return {"cells": int(about["read"]["cells"]), "essay": str(about["read"]["essay"]), "failed": failed}
+            read = about["read"]
+            return {"cells": int(read["cells"]), "essay": str(read["essay"]), "of": str(read["of"]), "failed": failed}
         except Ungradable:
             self.close()
             raise
@@ -255,7 +261,11 @@ class Session:
     def _why(self) -> str:
         """What the keeper says of a process that has hung up."""
         assert self.keeper is not None
-        reason = self.keeper.end().get("reason", "ended")
+        said = self.keeper.end()
+        if "setup" in said:
+            self.broken = said["setup"]
+            raise Broken(self.broken)
+        reason = said.get("reason", "ended")
         return "closed the pipe to the grader" if reason == "stopped" else reason
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ def read(data: bytes) -> tuple[list[str], dict[str, Any]]:
         raise ValueError(f"the notebook is written for {language[:40]}: expected Python")
     code = [_source(cell) for cell in cells if cell.get("cell_type") == "code"]
     essays = [_source(cell)[:ESSAY] for cell in cells if cell.get("cell_type") == "markdown" and _is_essay(cell)]
-    return code, {"cells": len(code), "essay": "\n\n".join(essays)[:ESSAY]}
+    return code, {"cells": len(code), "essay": "\n\n".join(essays)[:ESSAY], "of": _of(notebook.get("metadata"))}
 
 
 def _language(metadata: Any) -> str:
@@ -61,6 +61,12 @@ def _language(metadata: Any) -> str:
         if isinstance(part, dict) and isinstance(part.get(name), str):
             return str(part[name]).lower()
     return ""
+
+
+def _of(metadata: Any) -> str:
+    """The assignment and the seed that a notebook was made for; "" if it does not say so."""
+    about = metadata.get("assignment") if isinstance(metadata, dict) else None
+    return f"{about.get('stem')}, seed {about.get('seed')}"[:80] if isinstance(about, dict) else ""
 
 
 def _source(cell: dict[str, Any]) -> str:
