@@ -153,6 +153,22 @@ def run_report(*sizes):
     Variant(
         "the crossover is searched for",
         {
+            "training": """
+def training_flops(parts, recompute):
+    again = {"nothing": (), "scores": ("scores",), "layer": tuple(parts)}[recompute]
+    passes = {"forward": 1.0, "backward": 2.0}
+    found = {name: math.fsum(times * x for x in parts.values()) for name, times in passes.items()}
+    return found | {"recomputed": math.fsum(parts[name] for name in again)}
+
+
+def kept_numbers(n, d, h, h_kv, d_k, batch, recompute):
+    each = d
+    if recompute != "layer":
+        each += 2 * d_k * (h + h_kv)
+    if recompute == "nothing":
+        each += h * n
+    return n * batch * each
+""",
             "model": """
 def parameters(layers, d, d_ff, vocab, positions):
     shapes = [(vocab, d), (positions, d), (d,), (d,)]

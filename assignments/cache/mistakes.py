@@ -169,4 +169,31 @@ def pages(prefix, own, page):
 """,
         },
     ),
+    Variant(
+        "a mask over all slots, JAX",
+        {
+            "paged": """
+import jax
+import jax.numpy as jnp
+
+
+def paged_attention(q, k_pages, v_pages, table, length):
+    h, d_k = q.shape
+    h_kv = k_pages.shape[2]
+    table = jnp.asarray(table)
+    k, v = (jnp.asarray(x, jnp.float32)[table].reshape(-1, h_kv, x.shape[-1]) for x in (k_pages, v_pages))
+    seen = jnp.arange(k.shape[0]) < length
+    k, v = (jnp.where(seen[:, None, None], x, jnp.float32(0)) for x in (k, v))
+    q = jnp.asarray(q, jnp.float32).reshape(h_kv, h // h_kv, d_k)
+    s = jnp.einsum("kgd,tkd->kgt", q, k) / jnp.sqrt(jnp.float32(d_k))
+    p = jax.nn.softmax(jnp.where(seen, s, -jnp.inf), axis=-1)
+    return jnp.einsum("kgt,tkd->kgd", p, v).reshape(h, -1)
+
+
+def pages(prefix, own, page):
+    full = prefix - prefix % page
+    return full // page + sum(len(range(full, prefix + n, page)) for n in own)
+""",
+        },
+    ),
 )
