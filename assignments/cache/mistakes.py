@@ -170,24 +170,19 @@ def pages(prefix, own, page):
         },
     ),
     Variant(
-        "a mask over all slots, JAX",
+        "a mask over all slots",
         {
             "paged": """
-import jax
-import jax.numpy as jnp
-
-
 def paged_attention(q, k_pages, v_pages, table, length):
     h, d_k = q.shape
     h_kv = k_pages.shape[2]
-    table = jnp.asarray(table)
-    k, v = (jnp.asarray(x, jnp.float32)[table].reshape(-1, h_kv, x.shape[-1]) for x in (k_pages, v_pages))
-    seen = jnp.arange(k.shape[0]) < length
-    k, v = (jnp.where(seen[:, None, None], x, jnp.float32(0)) for x in (k, v))
-    q = jnp.asarray(q, jnp.float32).reshape(h_kv, h // h_kv, d_k)
-    s = jnp.einsum("kgd,tkd->kgt", q, k) / jnp.sqrt(jnp.float32(d_k))
-    p = jax.nn.softmax(jnp.where(seen, s, -jnp.inf), axis=-1)
-    return jnp.einsum("kgt,tkd->kgd", p, v).reshape(h, -1)
+    k, v = (np.asarray(x, np.float32)[list(table)].reshape(-1, h_kv, x.shape[-1]) for x in (k_pages, v_pages))
+    seen = np.arange(len(k)) < length
+    k, v = (np.where(seen[:, None, None], x, 0) for x in (k, v))
+    s = np.einsum("kgd,tkd->kgt", np.asarray(q, np.float32).reshape(h_kv, h // h_kv, d_k), k) / np.sqrt(d_k)
+    s = np.where(seen, s, -np.inf)
+    s = s - np.log(np.exp(s - s.max(-1, keepdims=True)).sum(-1, keepdims=True)) - s.max(-1, keepdims=True)
+    return np.einsum("kgt,tkd->kgd", np.exp(s), v).reshape(h, -1)
 
 
 def pages(prefix, own, page):
