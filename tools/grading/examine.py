@@ -10,9 +10,11 @@ import ctypes
 import hashlib
 import json
 import os
+import shutil
 import signal
 import stat
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -112,14 +114,14 @@ def orphaned(parent: int) -> None:
     os._exit(1)
 
 
-def main() -> None:
+def end(number: int, frame: Any) -> None:
+    """End in order, once."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(1)
+
+
+def serve(setting: dict[str, Any]) -> None:
     """Grade what stdin names, until it ends."""
-    setting = json.loads(sys.argv[1])
-    if LINUX:
-        LIBC.prctl(SUBREAPER, ctypes.c_ulong(1), 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
-    threading.Thread(target=orphaned, args=(setting["parent"],), daemon=True).start()
     folder = Path(setting["assignment"])
     assignment = load(folder.name, setting["seed"], folder.parent)
     sandbox, limits = Sandbox(**setting["sandbox"]), Limits(**setting["limits"])
@@ -129,8 +131,8 @@ def main() -> None:
     # Tests may print, and so may what they import; the line on which we answer is not theirs.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    print("ready", file=answers, flush=True)
     try:
-        print("ready", file=answers, flush=True)
         for line in sys.stdin:
             job = json.loads(line)
             found = grade(assignment, Path(os.fsdecode(bytes.fromhex(job["path"]))), sandbox, limits, mask)
@@ -138,9 +140,23 @@ def main() -> None:
             print("done", file=answers, flush=True)
     except Broken as error:
         print(f"broken {error}", file=answers, flush=True)
+
+
+def main() -> None:
+    """Serve, and leave nothing."""
+    setting = json.loads(sys.argv[1])
+    if LINUX:
+        LIBC.prctl(SUBREAPER, ctypes.c_ulong(1), 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end)
+    tempfile.tempdir = setting["temporary"]
+    try:
+        threading.Thread(target=orphaned, args=(setting["parent"],), daemon=True).start()
+        serve(setting)
     finally:
         with suppress(Exception):
             sweep()
+        shutil.rmtree(setting["temporary"], ignore_errors=True)
 
 
 if __name__ == "__main__":

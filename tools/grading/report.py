@@ -26,6 +26,7 @@ body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 syst
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
 th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top;
   overflow-wrap: anywhere; }
+th { overflow-wrap: normal; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .right { color: var(--right); } .wrong { color: var(--wrong); } .quiet { color: var(--quiet); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid var(--rule); padding-left: 1rem; }
@@ -131,7 +132,7 @@ def student_page(assignment: Assignment, name: str, result: Result) -> str:
         parts.append("</ul>")
     question = assignment.open
     essay = escape(result["essay"].strip()) or '<span class="quiet">no answer found</span>'
-    parts.append(f"<h2>{escape(question.title)}: read by a person, {question.points} points</h2><pre>{essay}</pre>")
+    parts.append(f"<h2>{escape(question.title)} (read by a person, {question.points} points)</h2><pre>{essay}</pre>")
     return page(f"{assignment.title}: {name}", "\n".join(parts))
 
 
@@ -182,7 +183,9 @@ def class_page(assignment: Assignment, results: Mapping[str, Result], files: Map
         parts.append("<h2>Not graded</h2><p>These have no points, for the reason given.</p><ul>")
         parts += [f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in lost.items()]
         parts.append("</ul>")
-    parts.append("<h2>Hardest tests</h2><table><tr><th>Passed by</th><th>Problem</th><th>What it asks</th></tr>")
+    parts.append(
+        '<h2>Hardest tests</h2><table><tr><th class="number">Passed by</th><th>Problem</th><th>What it asks</th></tr>'
+    )
     for share, test in hardest(assignment, list(results.values()))[:8]:
         cells = f"<td>{escape(test.problem)}</td><td>{escape(test.message)}</td>"
         parts.append(f'<tr><td class="number">{share:.0%}</td>{cells}</tr>')

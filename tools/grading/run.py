@@ -10,9 +10,11 @@ import hashlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -134,6 +136,9 @@ class Examiner:
         self.ready = False
         self.deadline = 0.0
         self.log = log
+        self.temporary = tempfile.mkdtemp(prefix="attnlib-grade-")
+        os.chmod(self.temporary, 0o711)  # workers may be another user
+        setting = {**setting, "temporary": self.temporary}
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tools.grading.examine", json.dumps(setting)],
@@ -176,6 +181,7 @@ class Examiner:
             assert pipe is not None
             with suppress(BrokenPipeError):
                 pipe.close()
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 def grade_all(

@@ -107,7 +107,7 @@ class Keeper:
         self, sandbox: Sandbox, limits: Limits, mask: tuple[Path, ...], argv: list[str], wall: float | None = None
     ) -> None:
         self.pipe, theirs = socket.socketpair()
-        self.folder = tempfile.mkdtemp(prefix="attnlib-grade-")
+        self.folder = tempfile.mkdtemp(prefix="attnlib-grade-worker-")
         home = "/tmp/home" if sandbox.namespaces else f"{self.folder}/home"
         descriptor = theirs.fileno()
         files = [str(HERE / "worker.py"), str(HERE / "wire.py")]
