@@ -75,6 +75,25 @@ def layer_flops(n, d, h, h_kv, d_k, d_ff, batch=1, causal=False):
         feed_forward=product(batch * n, d, d_ff) + product(batch * n, d_ff, d),
     )
 """,
+            "model": """
+from fractions import Fraction
+
+
+def parameters(layers, d, d_ff, vocab, positions):
+    return layers * (4 * d**2 + 2 * d * d_ff + d_ff + 9 * d) + d * (vocab + positions + 2)
+
+
+def report(layers, d, d_ff, vocab, positions, n):
+    core = Fraction(4 * layers * d * n * n)
+    rest = Fraction(n * d * (layers * (8 * d + 4 * d_ff) + 2 * vocab))
+    total = core + rest
+    return {
+        "equal": math.ceil(rest / core * n),
+        "flops": int(total),
+        "core_share": float(core / total),
+        "spreadsheet": float(2 * parameters(layers, d, d_ff, vocab, positions) * n / total),
+    }
+""",
             "memory": """
 def weights_bytes(n, h, batch, itemsize):
     return np.int64(itemsize) * batch * h * n**2
@@ -95,6 +114,32 @@ def longest(memory, h, batch, itemsize, copies):
     Variant(
         "training by cases, a class behind the adapters",
         {
+            "flops": """
+def layer_flops(n, d, h, h_kv, d_k, d_ff, batch=1, causal=False):
+    # Each product: rows, inner, columns, and how many of it there are.
+    seen = sum(range(1, n + 1)) / n if causal else n
+    products = {
+        "projections": [(n, d, h * d_k, 1), (n, d, h_kv * d_k, 2)],
+        "scores": [(n, d_k, seen, h)],
+        "values": [(n, seen, d_k, h)],
+        "output": [(n, h * d_k, d, 1)],
+        "feed_forward": [(n, d, d_ff, 1), (n, d_ff, d, 1)],
+    }
+    return {name: batch * sum(2 * a * b * c * times for a, b, c, times in found) for name, found in products.items()}
+""",
+            "memory": """
+def weights_bytes(n, h, batch, itemsize):
+    return sum(n * n * itemsize for _ in range(batch) for _ in range(h))
+
+
+def longest(memory, h, batch, itemsize, copies):
+    n = int((memory / (copies * h * batch * itemsize)) ** 0.5)
+    while copies * weights_bytes(n, h, batch, itemsize) > memory:
+        n -= 1
+    while copies * weights_bytes(n + 1, h, batch, itemsize) <= memory:
+        n += 1
+    return n
+""",
             "training": """
 class Step:
     def __init__(self, parts):

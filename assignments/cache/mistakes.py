@@ -108,6 +108,41 @@ def largest_batch(kinds, free, itemsize, t, page):
     Variant(
         "quantised in float32 with 16-bit scales, by reshaping",
         {
+            "bytes": """
+def cache_bytes(kinds, t, itemsize, batch=1, page=1):
+    total = 0
+    for kind in kinds:
+        widths = [kind["rank"], kind["d_rope"]] if "rank" in kind else [kind["d_k"], kind["d_v"]] * kind["h_kv"]
+        positions = range(t)[-kind["window"] :] if kind.get("window") else range(t)
+        used = (len(positions) + page - 1) // page
+        total += sum(widths) * used * page * kind["layers"]
+    return total * batch * itemsize
+""",
+            "fits": """
+def longest(kinds, free, itemsize, batch=1, page=1):
+    top = 10**12
+    if cache_bytes(kinds, top, itemsize, batch, page) <= free:
+        return None
+    low, high = 0, top
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if cache_bytes(kinds, middle, itemsize, batch, page) > free:
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def largest_batch(kinds, free, itemsize, t, page=1):
+    count = 0
+    step = 1 << 30
+    while step:
+        if cache_bytes(kinds, t, itemsize, count + step, page) <= free:
+            count += step
+        else:
+            step >>= 1
+    return count
+""",
             "quantise": """
 def quantise(x, bits, group):
     x = np.asarray(x, np.float32)
@@ -134,6 +169,32 @@ def vector_bytes(width, bits, group, shared_bits):
     Variant(
         "page by page with a running maximum, float32",
         {
+            "quantise": """
+def one(vector, bits):
+    low, high = min(vector), max(vector)
+    if low == high:
+        return [0] * len(vector), list(vector)
+    levels = np.linspace(low, high, 2**bits)
+    codes = np.abs(np.asarray(vector)[:, None] - levels).argmin(axis=1)
+    return list(codes), list(levels[codes])
+
+
+def quantise(x, bits, group):
+    flat = np.asarray(x, float).reshape(-1, x.shape[-1])
+    rows = []
+    for vector in flat:
+        codes, restored = [], []
+        for start in range(0, len(vector), group):
+            found = one(vector[start : start + group].tolist(), bits)
+            codes += found[0]
+            restored += found[1]
+        rows.append((codes, restored))
+    return [np.array(part).reshape(x.shape) for part in zip(*rows)]
+
+
+def vector_bytes(width, bits, group, shared_bits):
+    return math.ceil((width * bits + math.ceil(width / group) * shared_bits) / 8)
+""",
             "paged": """
 class Running:
     def __init__(self, width):
