@@ -47,7 +47,8 @@ class Hostile:
         write: puts it into the folder of submissions.
         points: by problem, if it is graded.
         reason: a part of why it is not.
-        needs: "" if it is safe and decided anywhere; else "namespaces", or "bounds": a limit on processes.
+        needs: "" if it is safe and decided anywhere; else "namespaces"; "bounds", a limit on processes; or "apart", a
+            user of its own.
     """
 
     write: Callable[[Place, Path], None]
@@ -331,7 +332,7 @@ HOSTILE: dict[str, Hostile] = {
     "exit and quit": first("exit()", FULL_MARKS),
     "kills itself": first("import os; os.kill(os.getpid(), 9)", NOTHING, "ended by SIGKILL"),
     "kills its group": first("import os; os.kill(0, 9)", NOTHING, "SIGKILL"),
-    "kills its parent": first(KILL_PARENTS),
+    "kills its parent": first(KILL_PARENTS, needs="apart"),
     "kills all": first(KILL_ALL, needs="namespaces"),
     "segmentation fault": first("import ctypes; ctypes.string_at(0)", NOTHING, "ended by SIGSEGV"),
     # Notebooks

@@ -243,8 +243,9 @@ def test_real_solutions_get_their_stated_marks(real: dict[str, Path], case: tupl
 
 def possible(case: Hostile, sandbox: Sandbox) -> bool:
     """Whether the machine decides a case: what is dangerous without bounds is not tried without them."""
-    bounds = sandbox.namespaces or sandbox.uid is not None or os.getuid() != 0
-    return {"": True, "namespaces": sandbox.namespaces, "bounds": bounds}[case.needs]
+    apart = sandbox.namespaces or sandbox.uid is not None
+    bounds = apart or os.getuid() != 0
+    return {"": True, "namespaces": sandbox.namespaces, "bounds": bounds, "apart": apart}[case.needs]
 
 
 class Attack:

@@ -137,8 +137,9 @@ def limit(config: dict[str, Any], others: int | None) -> None:
     for what, most in wanted.items():
         hard = resource.getrlimit(what)[1]
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        soft = value - (what == resource.RLIMIT_CPU)  # a signal that says why, a second before one that does not
         with suppress(ValueError, OSError):  # macOS knows, but does not grant, all of them
-            resource.setrlimit(what, (value, value))
+            resource.setrlimit(what, (soft, value))
 
 
 def start(config: dict[str, Any], others: int | None) -> NoReturn:
