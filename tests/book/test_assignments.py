@@ -292,6 +292,12 @@ EDITS = {
     "a repeated number": ("given.py", 'draw.whole("batch", 3, 2, 9)', "3", "repeats layer.batch"),
     "not JSON": ("given.py", 'draw.whole("batch", 3, 2, 9)', "(3, seed)", "plain JSON"),
     "hidden marker": ("hidden.py", "# leakaccountxq\n", "\n", "expected the marker"),
+    "a reference in public": (
+        "public.py",
+        "from typing import Any",
+        "from typing import Any\n\nimport attnlib",
+        "got attnlib",
+    ),
     "replaces nothing": ("mistakes.py", '"math.isqrt("', '"math.sqrt("', "expected once in the solution"),
 }
 

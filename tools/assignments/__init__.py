@@ -35,8 +35,8 @@ A problem begins with a Markdown cell that has its id, and owns all cells up to 
 In the notebook the heading becomes "## Problem 1: FLOPs of a layer (6 points)": its points are those of its tests. It
 has one code cell tagged `answer`. In it, lines from `# BEGIN SOLUTION` to `# END SOLUTION` become `raise
 NotImplementedError  # your code here`, or `...  # your code here` where they are not indented. The cell holds the
-marker (below) between these two lines. The problem's last cell is Markdown or code of any kind; the cell that runs
-its public tests is added by the build, as is the last remark on points.
+marker (below) between these two lines. The cell that runs its public tests, `check("layer-flops")`, is added by the
+build after the problem's last cell.
 
 The last problem is the open one: `+++ {"problem": "open", "points": 4}`, followed by a Markdown cell `+++ {"tags":
 ["answer-text"]}` in which students write. It has no tests; rubric.md has list items `- (2) …` whose points add up to
@@ -67,10 +67,10 @@ NumPy. hidden.py may import `attnlib`, too, as its reference; it stands alone, a
 Tests use `near`, which takes any number or array of the right shape and no NaN, with a stated tolerance; a float is
 as good as an integer.
 
-**mistakes.py.** `MISTAKES: tuple[Variant, ...]`, ten, and `RIGHT`, three: `Variant(name, replaced, points)`; replaced
-maps a problem to the whole source of its answer cell, or to pairs (old, new) that each occur once in the solution;
-points says what the problems that lose something get. The others get all of theirs. The key "adapters" replaces the
-adapters.
+**mistakes.py.** `MISTAKES: tuple[Variant, ...]`, ten, and `RIGHT`, which replace every problem twice or more:
+`Variant(name, replaced, points)`; replaced maps a problem to the whole source of its answer cell, or to pairs (old,
+new) that each occur once in the solution; points says what the problems that lose something get. The others get all
+of theirs. The key "adapters" replaces the adapters.
 
 **Markers.** `marker(stem)` is one word, such as `leakaccountxq`. It stands in every solution, in hidden.py and
 mistakes.py as a comment, `# leakaccountxq`, and in rubric.md. A test looks for it in everything that the build

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import datetime
 import importlib.util
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -311,6 +313,17 @@ def without_solution(source: str) -> str:
     return "\n".join(lines)
 
 
+def _imports(text: str) -> set[str]:
+    """The packages that a module imports, the harness aside."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {x.name.split(".")[0] for x in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module != "tools.assignments.harness":
+            found.add((node.module or ".").split(".")[0])
+    return found
+
+
 def _consistent(made: Assignment) -> None:
     """What must agree between the files."""
     file, word = made.folder / "assignment.md", marker(made.stem)
@@ -333,6 +346,9 @@ def _consistent(made: Assignment) -> None:
             raise ValueError(f"{made.folder}: problem {problem.id}: expected public and hidden tests")
     if len(re.findall(r"^- .*\]\(https://\S+/chapters/", made.cells[0].source, re.MULTILINE)) < 3:
         raise ValueError(f"{file}: expected at least three objectives in the first cell, each with a chapter")
+    for name, more in (("public.py", {"numpy"}), ("hidden.py", {"numpy", "attnlib"})):
+        if other := _imports(made.text(name)) - sys.stdlib_module_names - more:
+            raise ValueError(f"{made.folder / name}: expected imports of {', '.join(sorted(more))}, got {min(other)}")
     if [x.role for x in made.cells].count("adapters") != 1:
         raise ValueError(f"{file}: expected one cell tagged adapters")
     if ("answer-text", made.open.id) not in roles:
