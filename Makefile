@@ -9,6 +9,7 @@ JOBS ?= 2# test processes
 KEEP_GOING ?=# make book KEEP_GOING=1: a chapter that fails becomes a page that says so
 PORT ?= 8000# where `make serve` listens; 0 takes any free port
 SUITE ?= exact# what `make bench` times, into a file of this machine in attnlib/book/data/
+SEED ?= 0# make assignments SEED=7 changes every number of them
 BENCH ?=# further arguments of benchmarks/run.py, table.py or heads.py
 PIP = bin/python -m pip --disable-pip-version-check --quiet install
 
@@ -16,7 +17,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help interpreters find book test test-full test-library serve notebooks lint lock linkcheck bench bench-table bench-heads clean
+.PHONY: help interpreters find book test test-full test-library serve notebooks assignments lint lock linkcheck bench bench-table bench-heads clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +59,9 @@ serve: book ## build, then serve the book on this machine
 
 notebooks: book ## regenerate notebooks/ from the chapters
 	.venv/bin/python -m tools.notebooks
+
+assignments: .venv/.attnlib ## mark the assignments' solutions, write student notebooks and archives to _build/assignments
+	.venv/bin/python -m tools.assignments --seed $(SEED)
 
 lint: .venv/.attnlib ## style, types, and numbers in prose that no cell has computed
 	.venv/bin/ruff check .
