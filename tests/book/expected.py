@@ -5,6 +5,7 @@ from collections.abc import Callable
 from math import atanh, comb, log, sqrt
 
 import numpy as np
+from book.expected_models import production, training
 from jax.random import key
 from ml_dtypes import float8_e4m3fn
 from pysat.solvers import Cadical153
@@ -882,6 +883,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         "cheat-sheet-cache": generating(8192, 4096),
     },
     "interview": interview(),
+    "production": production(),
+    "training": training(),
     "generation": {
         "generation-years": f"{10**40 / 1e18 / (365.25 * 86_400) / 1e12:.0f}",
         "generation-saving-small": generating(1000, 512),
