@@ -24,6 +24,7 @@ from attnlib.book.drawings import (
     lower_bound,
     memory,
     notation,
+    production,
     question,
     random_features,
     recurrence,
@@ -699,3 +700,42 @@ def test_the_board_divides_its_bar_by_flops():
 def test_a_board_refuses(sizes, message):
     with pytest.raises(ValueError, match=f"board: {message}"):
         interview.board(**({"n": 128, "d": 64, "h": 4} | sizes))
+
+
+def test_layers_are_as_long_as_their_caches():
+    models = {name: cost.MODELS[name] for name in ("gemma-3-27b", "qwen3-next-80b-a3b")}
+    drawn = production.stacks(models, 2**17)
+    bars = [path for path in parsed(drawn).iter(f"{SVG}path") if path.attrib["stroke-width"] == "3"]
+    assert len(bars) == 62 + 48
+
+    def wide(path):
+        (x0, y0), (x1, y1) = (map(float, p.split()) for p in path.attrib["d"][1:].split("L"))
+        assert y0 == y1
+        return round(x1 - x0, 2)
+
+    full, state = 2**17 * 2 * 2 * 256 * 2, 4 * 32 * 128 * 128 + 2 * 3 * 8192
+    longest = 2**17 * 2 * 16 * 128 * 2
+    lengths = [wide(path) for path in bars]
+    assert lengths.count(186) == 10  # the full layers of Gemma 3, the longest of all
+    assert lengths.count(round(186 * 1024 / 2**17, 2)) == 52
+    assert lengths.count(46.5) == 12 and 46.5 == 186 * full / longest
+    assert lengths.count(0.8) == 36 and 186 * state / longest < 0.8  # else they would not be seen
+    words = ["".join(text.itertext()) for text in parsed(drawn).iter(f"{SVG}text")]
+    assert words == ["gemma-3-27b", "62 layers", "10.4 GiB", "qwen3-next-80b-a3b", "48 layers", "3.07 GiB"] + [
+        "full",
+        "window",
+        "state",
+    ]
+    assert "52 window layers of 8 MiB each" in drawn.description
+    for given, message in (({}, "one to four, got 0"), ({"x": cost.MODELS["bert-base"]}, "model: expected one that is")):
+        with pytest.raises(ValueError, match=message):
+            production.stacks(given, 1)
+
+
+def test_the_parts_of_a_step_of_training_are_drawn_to_scale():
+    parts = {"all": {"weights": 1, "activations": 3}, "less": {"weights": 1, "activations": 0}}
+    rectangles = [float(r.attrib["width"]) for r in parsed(production.memory(parts)).iter(f"{SVG}rect")]
+    assert rectangles == [98, 294, 98, 14, 14]  # and two of the legend
+    for given in ({}, {"a": {"x": 1}, "b": {"y": 1}}, {"a": {"x": -1}}):
+        with pytest.raises(ValueError, match="memory: parts: expected"):
+            production.memory(given)

@@ -85,11 +85,11 @@ class Sizes(NamedTuple):
         """Seconds of a token of each sequence, whose every part waits for the memory."""
         return sum(self.moved(1, t - 1, batch, w, k).values()) / HBM
 
-    def prefill(self, n: int) -> float:
-        """Seconds of a prompt, whose products wait for the cores."""
-        moved = self.moved(n)
+    def prefill(self, n: int, batch: int = 1) -> float:
+        """Seconds of prompts, whose products wait for the cores."""
+        moved = self.moved(n, batch=batch)
         slow = moved["embedding"] + moved["norms"] + moved["head"]
-        return (self.flops(n) - 2 * self.head) / H100 + slow / HBM
+        return batch * (self.flops(n) - 2 * self.head) / H100 + slow / HBM
 
     def live(self, tokens: int = 8192) -> int:
         """Bytes of the widest arrays: the stream twice, and both halves of the inner layer."""
@@ -193,6 +193,12 @@ def production() -> dict[str, str]:
     steps = [cost.model_forward(oss, 1, past=FAR - 1, batch=x, **options) for x in (users, users // 2)]
     times = [cost.roofline(x, DEVICE, dtype="bfloat16").seconds for x in steps]
     rates = [users / times[0], users // 2 / times[1]]
+    eighth = SEVENTY._replace(h=8, h_kv=1, d_ff=3584, vocab=16_032)  # one of eight devices
+    sums, scores = (2 * 160 + 2) * 7 / 8 * 2 * 8192, 7 / 8 * 2 * 128_256  # layers and embedding; a token's scores
+    links = [
+        eighth.prefill(8192, 16) + (16 * 8192 * sums + 16 * scores) / rate
+        for rate in (450e9, 16 * 32e9 * 128 / 130 / 8)
+    ]
     return {
         "production-case-needed": format_bytes(needed),
         "production-case-usable": format_bytes(USABLE),
@@ -226,9 +232,7 @@ def production() -> dict[str, str]:
         "production-prefill-far": f"{EIGHT.prefill(8 * FAR) / 60:.1f}",
         "production-prefill-ratio": f"{EIGHT.prefill(8 * FAR) / EIGHT.prefill(FAR):.0f}",
         "production-limit-8b": text(int(room // (16 * EIGHT.token())) * 16),
-        "production-limit-batch": text(
-            int((room + EIGHT.live() - EIGHT.live(6608)) // (64 * 16 * EIGHT.token())) * 16
-        ),
+        "production-limit-batch": text(int(crowd // (64 * 16 * EIGHT.token())) * 16),
         "production-gemma-full": format_bytes(FAR * GEMMA.token()),
         "production-gemma-kept": format_bytes((10 * FAR + 52 * 1024) * GEMMA.token() // 62),
         "production-gemma-fixed": format_bytes(52 * 1024 * GEMMA.token() // 62),
@@ -254,6 +258,10 @@ def production() -> dict[str, str]:
         "production-quant-short": f"{EIGHT.step(2048) / EIGHT.step(2048, w=1):.2f}",
         "production-quant-long": f"{EIGHT.step(2**15, 16) / EIGHT.step(2**15, 16, k=1):.2f}",
         "production-quant-long-weights": f"{EIGHT.step(2**15, 16) / EIGHT.step(2**15, 16, w=1):.2f}",
+        "production-devices-slower": f"{links[1] / links[0]:.1f}",
+        "production-devices-sent": format_bytes(16 * (sums + scores)),
+        "production-devices-latent": format_bytes(16 * FAR * 61 * 2 * 576),
+        "production-devices-split": format_bytes(8 * FAR * 61 * 2 * 576),
         "production-chunks": "16",
         "production-chunk-bytes": f"{chunks / whole:.2f}",
         "production-chunk-waits": f"{EIGHT.flops(2048, 2**15 - 2048) / EIGHT.flops(2**15):.1%}",
@@ -338,6 +346,9 @@ def training() -> dict[str, str]:
         "training-again-long": f"{long['scores'] / long['nothing'] - 1:.0%}",
         "training-again-layers": f"{near['layers'] / near['nothing']:.2f}",
         "training-kept-factor": f"{EIGHT.kept(8192, 'nothing') / EIGHT.kept(8192, 'layers'):.0f}",
+        "training-data-near": f"{2 / 3 * 7 / 8 * H100 / 450e9:,.0f}",
+        "training-data-far": f"{2 / 3 * 63 / 64 * H100 / 50e9:,.0f}",
+        "training-data-zero": "1.5",
         "training-trap-heavy": f"{1010 / 20:.1f}",
         "training-trap-light": f"{1010 / 2000:.3f}",
         "training-texts-median": f"{np.median(texts):.0f}",
