@@ -718,16 +718,16 @@ def test_layers_are_as_long_as_their_caches():
     lengths = [wide(path) for path in bars]
     assert lengths.count(186) == 10  # the full layers of Gemma 3, the longest of all
     assert lengths.count(round(186 * 1024 / 2**17, 2)) == 52
-    assert lengths.count(46.5) == 12 and 46.5 == 186 * full / longest
-    assert lengths.count(0.8) == 36 and 186 * state / longest < 0.8  # else they would not be seen
+    assert lengths.count(46.5) == 12
+    assert 186 * full / longest == 46.5
+    assert lengths.count(0.8) == 36  # the least that can be seen
+    assert 186 * state / longest < 0.8
     words = ["".join(text.itertext()) for text in parsed(drawn).iter(f"{SVG}text")]
-    assert words == ["gemma-3-27b", "62 layers", "10.4 GiB", "qwen3-next-80b-a3b", "48 layers", "3.07 GiB"] + [
-        "full",
-        "window",
-        "state",
-    ]
+    columns = ["gemma-3-27b", "62 layers", "10.4 GiB", "qwen3-next-80b-a3b", "48 layers", "3.07 GiB"]
+    assert words == [*columns, "full", "window", "state"]
     assert "52 window layers of 8 MiB each" in drawn.description
-    for given, message in (({}, "one to four, got 0"), ({"x": cost.MODELS["bert-base"]}, "model: expected one that is")):
+    bert = {"x": cost.MODELS["bert-base"]}
+    for given, message in (({}, "one to four, got 0"), (bert, "model: expected one that is causal")):
         with pytest.raises(ValueError, match=message):
             production.stacks(given, 1)
 
