@@ -86,7 +86,12 @@ def chosen(name: str | None, config: str | None) -> cost.Model:
     if name is None or config is not None:
         given = "neither" if name is None else "both"
         raise ValueError(f"name: expected the name of a model or --config FILE, got {given}; --list shows the names")
-    key = name.lower().replace("_", "-").replace(" ", "-")
+    return published(name)
+
+
+def published(name: str) -> cost.Model:
+    """Return the published model of that name, or raise and list near ones."""
+    key = name.strip().lower().replace("_", "-").replace(" ", "-")
     if key not in cost.MODELS:
         hint = near(key, cost.MODELS) or f"; --list shows all {len(cost.MODELS)}"
         raise ValueError(f"name: expected the name of a published model, got {name!r}{hint}")
@@ -126,13 +131,18 @@ def report(found: cost.Serving) -> str:
         lines.append(f"longer than the {model.context:,} positions that its authors give")
     lines += ["", memory_table(found), "", *(wrapped(x) for x in (*verdict(found), *repeated(found)))]
     lines += ["", time_table(found), ""]
-    lines += [changes_table(found), "", *(wrapped(x) for x in advice(found))]
+    lines += [changes_table(found), "", *(wrapped(x) for x in advice(found, cost.alternatives(found)))]
     return "\n".join(lines)
 
 
 def memory_table(found: cost.Serving) -> str:
     """Return what one device holds."""
-    rows = [("on each device", "bytes", "share", "")]
+    return aligned([("on each device", "bytes", "share", ""), *memory_rows(found)], right=(1, 2))
+
+
+def memory_rows(found: cost.Serving) -> list[tuple[str, str, str, str]]:
+    """Return what, how many bytes, their share, and a remark."""
+    rows = []
 
     def row(what: str, size: int, remark: str = "") -> None:
         rows.append((what, binary(size), f"{100 * size / max(1, found.needed):.0f} %", remark))
@@ -147,7 +157,7 @@ def memory_table(found: cost.Serving) -> str:
     row("needed", found.needed)
     share = f"{100 * found.usable:.3g} % of {found.device.memory / 1e9:.3g} GB"
     rows.append(("usable", binary(found.memory), "", share))
-    return aligned(rows, right=(1, 2))
+    return rows
 
 
 def verdict(found: cost.Serving) -> list[str]:
@@ -180,7 +190,12 @@ def repeated(found: cost.Serving) -> list[str]:
 
 def time_table(found: cost.Serving) -> str:
     """Return how long a prefill and a token take."""
-    rows = [("time, at peak rates", "", "waits for", "most of it")]
+    return aligned([("time, at peak rates", "", "waits for", "most of it"), *time_rows(found)], right=(1,))
+
+
+def time_rows(found: cost.Serving) -> list[tuple[str, str, str, str]]:
+    """Return what, how long, what its slowest part waits for, and its two slowest parts."""
+    rows = []
     prefill = f"prefill, {found.batch} × {found.context:,}" if found.model.causal else "one pass"
     rows.append((prefill, seconds(found.prefill.seconds), *where(found.prefill)))
     if found.decode is not None:
@@ -189,7 +204,7 @@ def time_table(found: cost.Serving) -> str:
         rows.append(("tokens a second", f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}", "", ""))
     if found.sent:
         rows.append(("a device sends", binary(found.sent), "", "for each token" if found.decode else "in the pass"))
-    return aligned(rows, right=(1,))
+    return rows
 
 
 def where(time: Roofline) -> tuple[str, str]:
@@ -202,16 +217,21 @@ def where(time: Roofline) -> tuple[str, str]:
 def changes_table(found: cost.Serving) -> str:
     """Return what one change does to memory and time."""
     last = "a token" if found.decode is not None else "one pass"
-    rows = [("one change", "needed", "fits", last)]
-    for name, other in {"none": found, **cost.alternatives(found)}.items():
+    rows = changes_rows(found, cost.alternatives(found))
+    return aligned([("one change", "needed", "fits", last), *rows], right=(1, 3))
+
+
+def changes_rows(found: cost.Serving, others: dict[str, cost.Serving]) -> list[tuple[str, str, str, str]]:
+    """Return what is changed, the bytes that a device then needs, whether they fit, and the time of a token."""
+    rows = []
+    for name, other in {"none": found, **others}.items():
         time = other.prefill if other.decode is None else other.decode
         rows.append((name, binary(other.needed), "yes" if other.fits else "no", seconds(time.seconds)))
-    return aligned(rows, right=(1, 3))
+    return rows
 
 
-def advice(found: cost.Serving) -> list[str]:
+def advice(found: cost.Serving, others: dict[str, cost.Serving]) -> list[str]:
     """Say what changes most, and what to quantise first."""
-    others = cost.alternatives(found)
     lines = []
     halves = {name: other for name, other in others.items() if name.startswith(("half", "twice"))}
     best = min(halves, key=lambda name: halves[name].needed)

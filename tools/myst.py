@@ -23,6 +23,8 @@ from myst_parser.parsers.directives import parse_directive_text
 from myst_parser.parsers.mdit import create_md_parser
 
 from attnlib.book import questions
+from tools.ext.calculator import PAGE as CALCULATOR
+from tools.ext.calculator import read_link
 from tools.ext.quiz import QuizError, letter, parse_quiz
 from tools.labels import Labels, Target, find
 from tools.repository import Repository
@@ -349,6 +351,8 @@ def render_directive(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
         return _quiz(block, node, inner)
     if name == "number":
         return _numeric(block, node, ctx)
+    if name == "calculator":
+        return f"*The calculator stands [in the page]({ctx.repository.page(ctx.doc)}#calculator).*"
     if name == "math":
         label = str(block.options.get("label", ""))
         tex = "\n".join(filter(None, [block.argument, block.body]))
@@ -581,6 +585,8 @@ def _role(node: SyntaxTreeNode, ctx: Context) -> str:
         return _cite(content, name == "cite:t", node, ctx)
     if name == "glue:text":
         return _glue(content, node, ctx)
+    if name == "calc":
+        return f"[{words}]({ctx.repository.page(CALCULATOR)}{read_link(content)[1]})"
     if name == "math":
         return f"${content}$"
     if name in ("sub", "sup"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from attnlib import _check
@@ -595,7 +596,7 @@ class Model:
         if self.norm not in ("rms", "layer"):
             raise ValueError(f"{name}: norm: expected 'rms' or 'layer', got {self.norm!r}")
 
-    @property
+    @cached_property
     def mixers(self) -> dict[Mixer, int]:
         """What lets positions meet, and in how many layers."""
         return dict(Counter(mixer for layer in self.layers for mixer in layer.mixers))
@@ -622,7 +623,7 @@ class Model:
         """Sums along the residual stream: of attention, of cross-attention and of the feed-forward layer."""
         return sum(len(layer.mixers) + (layer.feed_forward is not None) for layer in self.layers)
 
-    @property
+    @cached_property
     def feed_forwards(self) -> dict[Dense | Experts, int]:
         """Feed-forward layers, and in how many layers each."""
         return dict(Counter(x.feed_forward for x in self.layers if x.feed_forward is not None))

@@ -45,7 +45,10 @@ class StepTime:
     @property
     def bound(self) -> str | np.ndarray:
         """The resource that takes longest; for arrays one for each element."""
-        times = np.broadcast_arrays(*(np.asarray(getattr(self, resource), float) for resource in RESOURCES))
+        given = [getattr(self, resource) for resource in RESOURCES]
+        if not any(np.ndim(time) for time in given):
+            return RESOURCES[given.index(max(given))]
+        times = np.broadcast_arrays(*(np.asarray(time, float) for time in given))
         longest = np.asarray(RESOURCES)[np.argmax(np.stack(times), axis=0)]
         return str(longest) if longest.ndim == 0 else longest
 

@@ -366,7 +366,7 @@ def longest_context(
     options = {"batch": batch, **shared, "weights": weights, "cache": cache, "dtype": dtype, "page": page}
     with _check.named(name, "cost.serving"):
         first = serving(model, 1, device, **options, chunk=chunk, usable=usable)
-    return _largest(lambda t: _fits(first, t, batch))
+    return most_that(lambda t: _fits(first, t, batch))
 
 
 def largest_batch(
@@ -420,7 +420,7 @@ def largest_batch(
     options = {**shared, "weights": weights, "cache": cache, "dtype": dtype, "page": page}
     with _check.named(name, "cost.serving"):
         first = serving(model, context, device, **options, chunk=chunk, usable=usable)
-    return _largest(lambda batch: _fits(first, context, batch)) or 0
+    return most_that(lambda batch: _fits(first, context, batch)) or 0
 
 
 def _fits(first: Serving, t: int, batch: int) -> bool:
@@ -433,8 +433,15 @@ def _fits(first: Serving, t: int, batch: int) -> bool:
     return bool(first.weights + kept + max(part, step) <= first.memory)
 
 
-def _largest(fits: Callable[[int], bool]) -> int | None:
-    """The largest number that fits: doubled until one does not, then halved between."""
+def most_that(fits: Callable[[int], bool]) -> int | None:
+    """Return the largest number that fits, 0 where not even 1 does, None where none is too large.
+
+    It is doubled until it does not fit, then halved between.
+
+    Example:
+        >>> most_that(lambda x: x * x <= 2000)
+        44
+    """
     if not fits(1):
         return 0
     low, high = 1, 2

@@ -14,6 +14,7 @@ from sympy import Symbol, nsolve
 from sympy import log as symbolic_log
 
 from attnlib import bigbird_pattern, cost, hardness, init_performer
+from attnlib._numbers import binary
 from attnlib.book import heads, text
 from attnlib.book.plot import format_bytes, format_count
 
@@ -768,6 +769,32 @@ def interview() -> dict[str, str]:
     }
 
 
+def calculator_numbers() -> dict[str, str]:
+    """Three worked questions, from the sizes of the models."""
+    llama, h100 = cost.MODELS["llama-3-70b"], cost.ACCELERATORS["H100"]
+    four = [cost.serving(llama, 2**16, h100, batch=16, devices=4, weights=x, cache=x) for x in ("bfloat16", "fp8")]
+    # 80 layers, 8 heads of 128, keys and values, 16 sequences; a byte less for each number, over 4 devices.
+    cache = 80 * 8 * 128 * 2 * 2**16 * 16 // 4
+    share = cost.model_parameters(cost.model_share(llama, 4)) - (2 * 80 + 1) * 8192
+    # 10 of 62 layers of 16 heads of 128 see all, the others 1,024 positions.
+    position = 2 * 2 * 16 * 128
+    hours = 6.607343616e9 * 6 * 2e12 + 32 * 32 * 128 * 12 * 4097 / 2 * 2e12
+    hours /= 0.4 * 312e12 * 3600
+    return {
+        "calculator-llama-verdict": f"It does not fit: {binary(four[0].needed - four[0].memory)} too much. "
+        "Most is the cache.",
+        "calculator-llama-first": f"Quantise the cache first: fp8 frees {binary(cache)} on each device, against "
+        f"{binary(share)} for the weights.",
+        "calculator-llama-both": f"It fits: {binary(four[1].memory - four[1].needed)} free. Most is the cache.",
+        "calculator-gemma-cache": binary(position * (10 * 2**17 + 52 * 1024)),
+        "calculator-gemma-full": binary(position * 10 * 2**17),
+        "calculator-gemma-longest": f"{cost.longest_context(cost.MODELS['gemma-3-27b'], h100):,}",
+        "calculator-gemma-wrong": binary(position * 62 * 2**17),
+        "calculator-training-days": f"{hours / 256 / 24:.3g} days",
+        "calculator-training-hours": f"{hours:,.0f}",
+    }
+
+
 # A key `measured-…` differs from run to run and stands in no list; it has to be a number.
 EXPECTED: dict[str, dict[str, str]] = {
     "question": {
@@ -995,4 +1022,5 @@ EXPECTED: dict[str, dict[str, str]] = {
         "state-space-moe-short": f"{12 / 28:.0%}",
         "state-space-moe-long": f"{72 / 88:.0%}",
     },
+    "calculator": calculator_numbers(),
 }
