@@ -103,6 +103,7 @@ const add = (a, b) => {
   if (Array.isArray(a) && Array.isArray(b)) return [...a, ...b];
   throw new TypeError_(`+ of ${typename(a)} and ${typename(b)}`);
 };
+const sub = (a, b) => a instanceof Dict ? set_(a.keys().filter(k => !b.has(k))) : a - b;
 const mul = (a, b) => {
   if (number(a) && number(b)) return a * b;
   for (const [x, y, name] of [[a, b, "__mul__"], [b, a, "__rmul__"]]) {
@@ -131,7 +132,10 @@ const at = (x, i) => {
   return found;
 };
 const slot = (x, i) => ({set value(v) { if (x instanceof Dict) x.set(i, v); else x[i < 0 ? x.length + i : i] = v; }});
-const slice = (x, a, b) => x.slice(a ?? 0, b ?? undefined);
+const slice = (x, a, b, step) => {
+  const part = x.slice(a ?? 0, b ?? undefined);
+  return step === null ? part : part.filter((_, i) => i % step === 0);
+};
 
 // ---- functions that Python has
 const abs_ = Math.abs, len_ = x => x.size ?? x.length, list_ = (x = []) => [...x], tuple_ = list_;
@@ -212,6 +216,7 @@ const format = (x, spec) => {
 const METHODS = {
   string: {
     startswith: (x, y) => [y].flat().some(z => x.startsWith(z)), endswith: (x, y) => [y].flat().some(z => x.endsWith(z)), lower: x => x.toLowerCase(),
+    isascii: x => /^[\x00-\x7f]*$/.test(x), isdecimal: x => /^\p{Nd}+$/u.test(x),
     join: (x, xs) => [...xs].join(x), strip: x => x.trim(), replace: (x, a, b) => x.split(a).join(b),
     split: (x, by, most = Infinity) => {
       const parts = x.split(by);

@@ -29,13 +29,14 @@ RUNTIME = Path(__file__).with_suffix(".js")
 
 BINARY = {
     ast.Add: "add",
+    ast.Sub: "sub",
     ast.Mult: "mul",
     ast.FloorDiv: "floordiv",
     ast.Mod: "mod",
     ast.Pow: "pow",
     ast.BitOr: "union",
 }
-PLAIN = {ast.Sub: "-", ast.Div: "/"}
+PLAIN = {ast.Div: "/"}
 ORDER = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 # What the runtime has under the same name, with an underscore behind it.
 BUILTINS = (
@@ -420,8 +421,8 @@ class Writer:
                 return f"dict_({self.generator('yield [{}, {}];', [key, value], loops)})"
             case ast.JoinedStr(parts):
                 return "(" + (" + ".join(['""', *map(self.piece, parts)])) + ")"
-            case ast.Subscript(value, ast.Slice(lower, upper, None)):
-                ends = ["null" if x is None else self.expression(x) for x in (lower, upper)]
+            case ast.Subscript(value, ast.Slice(lower, upper, step)):
+                ends = ["null" if x is None else self.expression(x) for x in (lower, upper, step)]
                 return f"slice({self.expression(value)}, {', '.join(ends)})"
             case ast.Subscript(value, key) if not isinstance(key, ast.Slice):
                 return f"at({self.expression(value)}, {self.expression(key)})"

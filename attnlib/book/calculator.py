@@ -168,6 +168,11 @@ FIELDS: tuple[Field, ...] = (
         choices={name: f"{device.name}, {device.memory / 1e9:.0f} GB" for name, device in cost.ACCELERATORS.items()},
     ),
     Field("devices", "How many", "whole", "4", "devices", most=2**20),
+    Field(
+        *("parallel", "They share", "choice", "tensor", "devices"),
+        choices={"tensor": "heads and widths", "sequence": "positions", "data": "sequences"},
+        when=_SERVING,
+    ),
     Field("usable", "Usable memory, %", "percent", "90", "devices", most=100, hint="the rest is the runtime's"),
     Field("context", "Context", "whole", "65536", "load", letter="n", hint="64k is 65,536"),
     Field("batch", "Batch", "whole", "16", "load", letter="B", hint="sequences at once"),
@@ -412,6 +417,7 @@ def served(model: cost.Model, given: Mapping[str, Any]) -> tuple[cost.Serving, d
         device,
         batch=batch,
         devices=given["devices"],
+        parallel=given["parallel"],
         weights=given["weights"],
         cache=given["cache"],
         dtype=_dtype_of(device),
@@ -446,6 +452,7 @@ def fitting(found: cost.Serving) -> dict[str, int | None]:
     """Return the longest context and the largest batch that fit; None where none is too large."""
     options: dict[str, Any] = {
         "devices": found.devices,
+        "parallel": found.parallel,
         "weights": found.formats[0],
         "cache": found.formats[1],
         "dtype": found.dtype,
@@ -548,7 +555,7 @@ def trained(model: cost.Model, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shares(model: cost.Model, devices: int) -> dict[str, int]:
     """Bytes of weights, gradients and the optimizer's numbers on one of several devices."""
-    return {what: int(parts(size, devices)) for what, size in cost.training_state(model).items()}
+    return cost.training_state(model, devices=devices, zero=3)
 
 
 def _kept(model: cost.Model, n: int, batch: int, devices: int, recompute: str) -> int:
