@@ -27,7 +27,7 @@ from typing import Any
 
 RUNTIME = Path(__file__).with_suffix(".js")
 
-BINARY = {
+BINARY: dict[type[ast.operator], str] = {
     ast.Add: "add",
     ast.Sub: "sub",
     ast.Mult: "mul",
@@ -36,7 +36,7 @@ BINARY = {
     ast.Pow: "pow",
     ast.BitOr: "union",
 }
-PLAIN = {ast.Div: "/"}
+PLAIN: dict[type[ast.operator], str] = {ast.Div: "/"}
 ORDER = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 # What the runtime has under the same name, with an underscore behind it.
 BUILTINS = (
@@ -319,7 +319,7 @@ class Writer:
                     self.modules[x.asname or x.name] = importlib.import_module(x.name)
                 return ""
             case ast.ImportFrom(module, names):
-                found = importlib.import_module(module)
+                found = importlib.import_module(module or "")
                 self.modules |= {x.asname or x.name: getattr(found, x.name) for x in names}
                 return ""
             case ast.Try(body, [ast.ExceptHandler(kind, name, handler)], [], []):

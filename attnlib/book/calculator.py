@@ -353,7 +353,7 @@ def own_model(given: Mapping[str, Any]) -> cost.Model:
         full = cost.LatentAttention(h, d_k, given["d_rope"], d_k, rank=given["rank"])
     else:
         full = cost.SelfAttention(h, d_k, h_kv=given["h_kv"])
-    less = full
+    less: cost.models.Mixer = full
     if given["pattern"] == "window":
         less = cost.SelfAttention(h, d_k, h_kv=given.get("h_kv"), window=given["window"])
     if given["pattern"] == "state":

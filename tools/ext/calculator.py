@@ -66,9 +66,10 @@ def read_link(content: str) -> tuple[str, str]:
     if match is None:
         raise ValueError(f"calc: expected `words <field=value&…>`, got {content!r}")
     given = dict(parse_qsl(match[2], keep_blank_values=True))
-    fragment = it.address(**given)
+    it.address(**given)
     it.calculate(it.settings(**given))
-    return match[1], fragment
+    # All that is given, whether it is as at the start or not: a link in the text means what it says.
+    return match[1], f"#calc={match[2]}"
 
 
 def write_addresses(app: Sphinx, doctree: nodes.document, document: str) -> None:
