@@ -323,9 +323,9 @@ class Writer:
                 self.modules |= {x.asname or x.name: getattr(found, x.name) for x in names}
                 return ""
             case ast.Try(body, [ast.ExceptHandler(kind, name, handler)], [], []):
-                test = "true" if kind is None else f"isinstance_(caught, {self.expression(kind)})"
+                kinds = "true" if kind is None else f"isinstance_(caught, {self.expression(kind)})"
                 bound = f"{quoted(name)} = caught;\n" if name else ""
-                inside = f"if (!{test}) throw caught;\n{bound}{self.block(handler)}"
+                inside = f"if (!{kinds}) throw caught;\n{bound}{self.block(handler)}"
                 return f"try {{\n{self.block(body)}\n}} catch (caught) {{\n{inside}\n}}"
             case ast.With([ast.withitem(call, None)], body):
                 inside = self.block(body)
