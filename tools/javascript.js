@@ -77,6 +77,12 @@ const class_ = (title, fields, defaults, methods, getters) => {
   };
   const f = Object.assign((...args) => start(args, {}), made);
   f.bind_ = start;
+  f.made_ = values => {
+    const self = Object.create(prototype);
+    self[CLASS] = f;
+    fields.forEach((name, i) => { self[name] = values[i]; });
+    return self;
+  };
   return f;
 };
 // A property that is computed once: it takes the getter's place in the object.
@@ -214,6 +220,7 @@ const format = (x, spec) => {
   return part === undefined ? grouped : `${grouped}.${part}`;
 };
 const METHODS = {
+  number: {is_integer: Number.isInteger},
   string: {
     startswith: (x, y) => [y].flat().some(z => x.startsWith(z)), endswith: (x, y) => [y].flat().some(z => x.endsWith(z)), lower: x => x.toLowerCase(),
     isascii: x => /^[\x00-\x7f]*$/.test(x), isdecimal: x => /^\p{Nd}+$/u.test(x),
@@ -229,6 +236,11 @@ const METHODS = {
     index: (x, y) => x.findIndex(z => equal(z, y)), count: (x, y) => x.filter(z => equal(z, y)).length,
   },
   dict: {
+    pop: (x, k, otherwise) => {
+      const found = otherwise === undefined ? at(x, k) : x.get(k, otherwise);
+      x.table.delete(keyOf(k));
+      return found;
+    },
     get: (x, k, otherwise = null) => x.get(k, otherwise), items: x => x.items(), keys: x => x.keys(), values: x => x.values(),
   },
 };
@@ -236,7 +248,7 @@ const method = (x, name, args, named) => {
   const own = x?.[CLASS]?.methods[name];
   if (own) return named ? own.bind_([x, ...args], named) : own(x, ...args);
   if (x === dict_ && name === "fromkeys") return dict_([...args[0]].map(k => [k, args[1] ?? null]));
-  const found = METHODS[typename(x) === "str" ? "string" : Array.isArray(x) ? "list" : x instanceof Dict ? "dict" : ""]?.[name];
+  const found = METHODS[["string", "number"].includes(typeof x) ? typeof x : Array.isArray(x) ? "list" : x instanceof Dict ? "dict" : ""]?.[name];
   if (found) return found(x, ...args);
   if (typeof x?.[name] === "function") return x[name](...args);
   return absent(`${typename(x)}.${name}`);

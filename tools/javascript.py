@@ -156,12 +156,13 @@ class Book:
         return self.names[value]
 
     def _instance(self, value: Any) -> str:
-        """A dataclass's instance, made once: frozen ones may be shared."""
+        """A dataclass's instance, made once, for frozen ones may be shared, and not checked again."""
         key = (type(value), repr(value))
         if key not in self.names:
             fields = [self.refer(getattr(value, field.name)) for field in dataclasses.fields(value)]
             self.names[key] = f"made${len(self.names)}"
-            self.late.append(f"const {self.names[key]} = {self.refer(type(value))}({', '.join(fields)});")
+            made = f"{self.refer(type(value))}.made_([{', '.join(fields)}])"
+            self.late.append(f"const {self.names[key]} = {made};")
         return self.names[key]
 
     def _function(self, name: str, value: Any) -> str:

@@ -12,12 +12,12 @@ from book.conftest import absent
 from book.pages import browser, chromium
 from playwright.sync_api import Page
 
-from attnlib._model import scaled, seconds
+from attnlib._model import seconds
 from attnlib._numbers import binary, three_digits
 from attnlib.cost import MODELS, SelfAttention, model_share
 from tools.javascript import TranslationError, translate
 
-NAMED = {"binary": binary, "seconds": seconds, "scaled": scaled, "three_digits": three_digits}
+NAMED = {"binary": binary, "seconds": seconds, "three_digits": three_digits}
 
 
 @pytest.fixture(scope="module")
