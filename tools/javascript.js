@@ -59,8 +59,9 @@ const fn = ([places, only, star, rest, optional], code) => {
   return f;
 };
 const bound = (f, args, named) => f.bind_ ? f.bind_(args, named) : f(...args, named);
-const class_ = (title, fields, defaults, methods, getters) => {
+const class_ = (title, fields, defaults, methods, getters, row) => {
   const prototype = {}, made = {title, fields, methods};
+  if (row) prototype[Symbol.iterator] = function* () { for (const name of fields) yield this[name]; };
   for (const name in getters) Object.defineProperty(prototype, name, {get() { return getters[name](this); }});
   const start = (args, named) => {
     const self = Object.create(prototype);

@@ -55,6 +55,9 @@ FOREIGN = {
     "numpy.integer": "Never",
     "numpy.floating": "Never",
     "numpy.bool_": "Never",
+    "numpy.any": "truth",
+    "numpy.all": "truth",
+    "numpy.asarray": "(x => x)",
     "numpy.ndim": "(() => 0)",
     "numpy.divide": "((a, b) => a / b)",
     "numpy.errstate": "(function* () { yield; })",
@@ -115,7 +118,7 @@ class Book:
             return json.dumps(value, ensure_ascii=False)
         if isinstance(value, int | float):
             return repr(value)
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
             runs = ((self.refer(x), sum(1 for _ in same)) for x, same in itertools.groupby(value))
             return "[" + ", ".join(x if k == 1 else f"...Array({k}).fill({x})" for x, k in runs) + "]"
         if isinstance(value, dict | types.MappingProxyType):
@@ -126,7 +129,7 @@ class Book:
             return self._named(value, value.__name__, lambda name: self.early.append(self._function(name, value)))
         if isinstance(value, type) and value.__module__.startswith("attnlib"):
             return self._named(value, value.__name__, lambda name: self._class(name, value))
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) or hasattr(value, "_fields"):
             return self._instance(value)
         path = getattr(value, "__module__", None)
         if path in ("builtins", None) and getattr(value, "__name__", None) in BUILTINS:
@@ -159,7 +162,7 @@ class Book:
         """A dataclass's instance, made once, for frozen ones may be shared, and not checked again."""
         key = (type(value), repr(value))
         if key not in self.names:
-            fields = [self.refer(getattr(value, field.name)) for field in dataclasses.fields(value)]
+            fields = [self.refer(getattr(value, name)) for name in _fields(type(value))]
             self.names[key] = f"made${len(self.names)}"
             made = f"{self.refer(type(value))}.made_([{', '.join(fields)}])"
             self.late.append(f"const {self.names[key]} = {made};")
@@ -170,16 +173,9 @@ class Book:
         return f"const {name} = {Writer(self, source).function(source.node)};"
 
     def _class(self, name: str, value: type) -> None:
-        """A dataclass, or a plain class with __init__."""
-        whole = dataclasses.is_dataclass(value)
-        fields = dataclasses.fields(value) if whole else ()
-        defaults = {
-            field.name: self.refer(
-                field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-            )
-            for field in fields
-            if (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING)
-        }
+        """A dataclass, a named tuple, or a plain class with __init__."""
+        names = _fields(value)
+        defaults = {name: self.refer(default) for name, default in _defaults(value).items()}
         methods, getters = [], []
         for key, member in vars(value).items():
             if isinstance(member, functools.cached_property):
@@ -198,9 +194,9 @@ class Book:
                     continue
                 if inspect.getsource(value).find(f"def {member.__name__}(") >= 0:
                     methods.append(f"{key}: {self._method(member)}")
-        names = [field.name for field in fields]
         known = ", ".join(f"{key}: {text}" for key, text in defaults.items())
-        parts = f"{{{known}}}, {{{', '.join(methods)}}}, {{{', '.join(getters)}}}"
+        row = json.dumps(issubclass(value, tuple))
+        parts = f"{{{known}}}, {{{', '.join(methods)}}}, {{{', '.join(getters)}}}, {row}"
         self.early.append(f"const {name} = class_({json.dumps(value.__name__)}, {json.dumps(names)}, {parts});")
 
     def _method(self, member: Any) -> str:
@@ -540,6 +536,26 @@ class Writer:
                 found = None if outer is None else getattr(outer, name, None)
                 return found if isinstance(found, types.ModuleType) else None
         return None
+
+
+def _fields(kind: type) -> list[str]:
+    """Names of what a dataclass or a named tuple holds."""
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    return list(getattr(kind, "_fields", ()))
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """What its fields hold if nothing is given."""
+    if not dataclasses.is_dataclass(kind):
+        return dict(getattr(kind, "_field_defaults", {}))
+    found = {field.name: field.default for field in dataclasses.fields(kind)}
+    found |= {
+        field.name: field.default_factory()
+        for field in dataclasses.fields(kind)
+        if field.default_factory is not dataclasses.MISSING
+    }
+    return {name: default for name, default in found.items() if default is not dataclasses.MISSING}
 
 
 def quoted(name: str) -> str:

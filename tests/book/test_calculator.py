@@ -52,8 +52,9 @@ def running() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with the calculator, and nothing of the theme but its colours."""
-    sheets = "".join((STATIC / name).read_text("utf8") for name in ("book.css", "calculator.css"))
+    """A page with the calculator, and of the theme's own sheet only what every box and the ground have."""
+    theme = "*{box-sizing:border-box}body{background:var(--pst-color-background);color:var(--pst-color-text-base)}"
+    sheets = theme + "".join((STATIC / name).read_text("utf8") for name in ("book.css", "calculator.css"))
     scripts = "".join(f"<script>{text}</script>" for text in (script(), (STATIC / "calculator.js").read_text("utf8")))
     path = tmp_path_factory.mktemp("calculator") / "page.html"
     path.write_text(

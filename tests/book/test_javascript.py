@@ -48,9 +48,7 @@ def test_what_is_equal_is_one_key(page: Page) -> None:
     assert page.evaluate("IT.MODELS.get('gemma-3-27b').mixers.size") == len(MODELS["gemma-3-27b"].mixers)
     assert page.evaluate("IT.share(IT.MODELS.get('gpt-oss-20b'), 3).layers[0].mixer.h") == 24
     assert page.evaluate("IT.Self.bind_([8], {d_k: 4, h_kv: 2}).heads") == 2
-    refused = (
-        "() => { try { return IT.Self.bind_([8], {d_k: 4, h_kv: 3}); } catch (e) { return e.message; } }"
-    )
+    refused = "() => { try { return IT.Self.bind_([8], {d_k: 4, h_kv: 3}); } catch (e) { return e.message; } }"
     said = page.evaluate(refused)
     with pytest.raises(ValueError, match="h_kv") as error:
         SelfAttention(8, 4, h_kv=3)
