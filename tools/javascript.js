@@ -211,6 +211,7 @@ const format = (x, spec) => {
   if (x === null || x === undefined) return "None";
   if (typeof x === "boolean" && !spec) return x ? "True" : "False";
   if (typeof x === "string") { if (spec) absent(`the format ${spec}`); return x; }
+  if (!spec && x[CLASS]?.methods.__str__) return x[CLASS].methods.__str__(x);
   if (typeof x === "object" && !spec) return repr_(x);
   if (!spec) return String(x);
   const [, comma, digits, kind] = /^(,)?(?:\.(\d+))?([fg])?$/.exec(spec) ?? absent(`the format ${spec}`);

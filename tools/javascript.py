@@ -69,6 +69,8 @@ FOREIGN = {
     "difflib.get_close_matches": "near_",
 }
 
+SPECIAL = ("__post_init__", "__init__", "__mul__", "__rmul__", "__getitem__", "__str__")
+
 
 class TranslationError(ValueError):
     """A piece of Python that is not translated; the message names its place."""
@@ -184,13 +186,7 @@ class Book:
                 getters.append(f"{key}: {self._method(member.fget)}")
             elif isinstance(member, types.FunctionType) and member.__module__ == value.__module__:
                 # What dataclasses write themselves has no source; what speaks to Python alone is left out.
-                if key.startswith("__") and key not in (
-                    "__post_init__",
-                    "__init__",
-                    "__mul__",
-                    "__rmul__",
-                    "__getitem__",
-                ):
+                if key.startswith("__") and key not in SPECIAL:
                     continue
                 if inspect.getsource(value).find(f"def {member.__name__}(") >= 0:
                     methods.append(f"{key}: {self._method(member)}")

@@ -137,7 +137,7 @@ def attempt(ask: Callable[[dict[str, str]], Any], texts: dict[str, str]) -> tupl
         return None, str(error)
 
 
-def test_the_page_computes_what_python_computes(page: Page) -> None:
+def test_the_page_computes_what_python_computes(page: Page, untyped: None) -> None:
     """500 random settings to ten digits, and of every twentieth every word."""
     r = random.Random(19)
     every = [drawn(r) for _ in range(SETTINGS)]
