@@ -778,7 +778,7 @@ def calculator_numbers() -> dict[str, str]:
     share = cost.model_parameters(cost.model_share(llama, 4)) - (2 * 80 + 1) * 8192
     # 10 of 62 layers of 16 heads of 128 see all, the others 1,024 positions.
     position = 2 * 2 * 16 * 128
-    hours = 6.607343616e9 * 6 * 2e12 + 32 * 32 * 128 * 12 * 4097 / 2 * 2e12
+    hours = (6.607343616e9 - 65 * 4096) * 6 * 2e12 + 32 * 32 * 128 * 12 * 4097 / 2 * 2e12
     hours /= 0.4 * 312e12 * 3600
     return {
         "calculator-llama-verdict": f"It does not fit: {binary(four[0].needed - four[0].memory)} too much. "
