@@ -32,7 +32,10 @@ def _set(self: HTML5Translator, node: nodes.Element, tex: str, display: bool) ->
 
 def _visit_math(self: HTML5Translator, node: nodes.math) -> None:
     formula = _set(self, node, node.astext(), False)
-    self.body.append(self.starttag(node, "span", "", CLASS="math notranslate nohighlight") + f"{formula}</span>")
+    long = " long" if len(node.astext()) > 40 else ""  # on a phone it may have to scroll
+    self.body.append(
+        self.starttag(node, "span", "", CLASS=f"math notranslate nohighlight{long}") + f"{formula}</span>"
+    )
     raise nodes.SkipNode
 
 

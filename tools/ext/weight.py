@@ -30,6 +30,10 @@ LEFT_OVER = re.compile(
 )
 IMPORT = re.compile(r"""@import\s+["']([^"']+)["'];""")
 ADDRESS = re.compile(r"""url\((["']?)(?!data:|#)([^"')]+)\1\)""")
+# Colours of code that are the text's own; in the API a word of code may break anywhere as well.
+PLAIN = re.compile(r'<span class="(?:n|nn|p|w|gp|go|pre)">([^<]*)</span>')
+CODE = re.compile(r'<div class="highlight"><pre>.*?</pre></div>', re.DOTALL)
+DESCRIPTION = re.compile(r"<dd>.*?</dd>", re.DOTALL)
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 NAME = re.compile(r"[A-Za-z_][\w-]*")
 
@@ -110,7 +114,7 @@ def _read_sheet(static: Path, name: str, own: set[str], used: set[str]) -> str:
     )
     css = IMPORT.sub("", css)
     if name not in own:
-        css = prune(css, used)
+        css = "".join(re.findall(r"/\*!.*?\*/", css, re.DOTALL)) + prune(css, used)
     return imported + ADDRESS.sub(lambda at: f"url({posixpath.normpath(posixpath.join(folder, at[2]))})", css)
 
 
@@ -147,9 +151,12 @@ def combine(html: Path, own: set[str]) -> None:
     script = "".join(f"{(static / name).read_text(encoding='utf-8')}\n;\n" for name in scripts)
     script = re.sub(r"^//# sourceMappingURL=.*$", "", script, flags=re.MULTILINE)
     others = [file.read_text(encoding="utf-8") for file in static.rglob("*.js") if "fontawesome" not in file.name]
+    pages = {file: _plain_code(text) for file, text in pages.items()}
     used = set(NAME.findall("\n".join([*pages.values(), script, *others])))
     used = {name for name in used if not re.match(r"fa[bsr]?(-|$)", name)} | {"bs-tooltip-auto"}
     sheet = "".join(_read_sheet(static, name, own, used) for name in sheets)
+    notices = dict.fromkeys(re.findall(r"/\*!.*?\*/", sheet, re.DOTALL))
+    sheet = "\n".join([*notices, re.sub(r"\s+", " ", COMMENT.sub("", sheet))])
     made = {}
     for name, text in (("style.css", sheet), ("script.js", script)):
         (static / name).write_text(text, encoding="utf-8")
@@ -164,6 +171,12 @@ def combine(html: Path, own: set[str]) -> None:
     for file in {*static.rglob("*.map"), *static.glob("scripts/fontawesome*")}:
         file.unlink()
     shutil.rmtree(static / "vendor" / "fontawesome", ignore_errors=True)
+
+
+def _plain_code(text: str) -> str:
+    for pattern in (CODE, DESCRIPTION) if '<dl class="py ' in text else (CODE,):
+        text = pattern.sub(lambda code: PLAIN.sub(r"\1", code[0]), text)
+    return text
 
 
 def _is_unused(address: str) -> bool:
