@@ -73,7 +73,7 @@ def test_pages_share_one_sheet_and_one_script(tmp_path: Path) -> None:
     (static / "styles" / "theme.css").write_text('@import "../basic.css";\n.x{c:url(../y.svg)}.gone{d:e}')
     (static / "book.css").write_text("/* why */ .later {\n  f: g;\n}")
     (static / "landing.css").write_text("h1{}")
-    for name in ("a.js", "b.js", "documentation_options.js"):
+    for name in ("a.js", "b.js", "own.js", "documentation_options.js"):
         (static / name).write_text(f"run('{name}')")
     head = (
         '<link href="{0}_static/styles/theme.css?v=1" rel="stylesheet" />'
@@ -82,6 +82,8 @@ def test_pages_share_one_sheet_and_one_script(tmp_path: Path) -> None:
         '<script src="{0}_static/a.js"></script><p class="x">'
     )
     (tmp_path / "index.html").write_text(head.format("", '<link rel="stylesheet" href="_static/landing.css" />'))
+    with (tmp_path / "index.html").open("a") as page:
+        page.write('<script src="_static/own.js"></script>')
     for name in ("one", "two"):
         (tmp_path / "chapters" / f"{name}.html").write_text(head.format("../", ""))
     combine(tmp_path, {"book.css", "landing.css"})
@@ -92,4 +94,6 @@ def test_pages_share_one_sheet_and_one_script(tmp_path: Path) -> None:
     assert [index.count(name) for name in ("style.css", "script.js", "landing.css", "options.js")] == [1] * 4
     assert 'href="../_static/style.css?v=' in one
     assert "landing" not in one
+    assert '<script defer src="_static/own.js">' in index
+    assert '<script src="_static/documentation_options.js">' in index
     assert not (static / "styles" / "theme.css").exists()

@@ -84,7 +84,8 @@
     const original = Search.htmlToText;
     Search.htmlToText = (html, anchor) => original(html.replace(/<annotation\b[^]*?<\/annotation>/g, ""), anchor);
   };
-  if (document.querySelector("#search-results")) searchInWords();
+  // The page of results loads its scripts after this one.
+  document.addEventListener("DOMContentLoaded", searchInWords);
 
   const start = () => {
     rememberCode();

@@ -165,12 +165,22 @@ def combine(html: Path, own: set[str]) -> None:
         root = "../" * (len(file.relative_to(html).parts) - 1)
         link = f'<link rel="stylesheet" href="{root}_static/{made["style.css"]}" />\n'
         tag = f'<script defer src="{root}_static/{made["script.js"]}"></script>\n'
-        file.write_text(_with_one(_with_one(text, SHEET, 1, sheets, link), SCRIPT, 2, scripts, tag), encoding="utf-8")
+        lighter = _with_one(_with_one(text, SHEET, 1, sheets, link), SCRIPT, 2, scripts, tag)
+        file.write_text(SCRIPT.sub(_wait, lighter), encoding="utf-8")
     for name in (*sheets, *scripts):
         (static / name).unlink()
     for file in {*static.rglob("*.map"), *static.glob("scripts/fontawesome*")}:
         file.unlink()
     shutil.rmtree(static / "vendor" / "fontawesome", ignore_errors=True)
+
+
+def _wait(script: re.Match[str]) -> str:
+    """A page's own script needs what is common to all, and waits like it."""
+    return (
+        script[0]
+        if "defer" in script[0] or AT_ONCE in script[2]
+        else script[0].replace("<script", "<script defer", 1)
+    )
 
 
 def _plain_code(text: str) -> str:
