@@ -120,7 +120,7 @@ def context(running: Browser, theme: str, size: tuple[int, int] = WIDE, **option
 
 @contextmanager
 def visit(opened: BrowserContext, site: str, name: str) -> Iterator[Visit]:
-    """Open page `name`, refuse requests to other hosts, wait for its mathematics, record what happens."""
+    """Open page `name`, refuse requests to other hosts, wait for its fonts, record what happens."""
     page = opened.new_page()
     seen = Visit(page)
     host = urlsplit(site).netloc
@@ -139,7 +139,7 @@ def visit(opened: BrowserContext, site: str, name: str) -> Iterator[Visit]:
     page.on("response", lambda r: seen.failed.append(f"{r.status} {r.url}") if r.status >= 400 else None)
     try:
         page.goto(f"{site}/{name}", wait_until="load")
-        page.wait_for_function("!window.MathJax?.startup?.promise || window.MathJax.startup.promise.then(() => true)")
+        page.wait_for_function("document.fonts.ready.then(() => true)")
         yield seen
     finally:
         page.close()
@@ -219,11 +219,13 @@ def _violations(page: Page, where: str, options: dict[str, Any]) -> list[Any]:
     return found
 
 
-# Raw TeX that a reader would see: outside scripts, code and what MathJax has set.
-_RAW = r"""
+# Raw TeX that a reader would see: outside scripts, code and formulas.
+RAW = r"""
 () => {
-  const skip = "script, style, pre, code, noscript, template, textarea, mjx-container";
-  const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  const skip = "script, style, pre, code, noscript, template, textarea, math";
+  const main = document.querySelector("main");
+  if (!main) return [];
+  const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
   const found = [];
   while (walker.nextNode()) {
     const node = walker.currentNode;
@@ -239,16 +241,15 @@ def mathematics(page: Page) -> list[str]:
     """What is wrong with the mathematics of a page."""
     unset = page.eval_on_selector_all(
         "main .math",
-        "all => all.filter(e => !e.querySelector('mjx-container')).map(e => e.textContent.slice(0, 120))",
+        "all => all.filter(e => !e.querySelector('math *')).map(e => e.textContent.slice(0, 120))",
     )
     wrong = page.eval_on_selector_all(
-        "mjx-merror, [data-mjx-error], mjx-container mtext[mathcolor=red]",
-        "all => all.map(e => e.getAttribute('data-mjx-error') || e.textContent)",
+        "math:has(merror), math:not(:has(annotation))", "all => all.map(e => e.textContent)"
     )
     return [
         *(f"not typeset: {text}" for text in unset),
         *(f"error: {text}" for text in wrong),
-        *(f"raw TeX: {text}" for text in page.evaluate(_RAW)),
+        *(f"raw TeX: {text}" for text in page.evaluate(RAW)),
     ]
 
 

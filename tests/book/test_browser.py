@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,6 +16,7 @@ from book.conftest import ROOT, absent
 from book.pages import (
     IMPACTS,
     PHONE,
+    RAW,
     THEMES,
     WIDE,
     axe,
@@ -27,15 +30,16 @@ from book.pages import (
     visit,
 )
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, Response
 from support import FULL
 
 from attnlib.book.questions import FACTORS, Number, near, verdict
 from tools.files import read_documents
+from tools.mathfont import BLOCKS
 from tools.repository import make_repository
 
 HTML = ROOT / "_build" / "html"
-VENDOR = ROOT / "theme" / "vendor" / "mathjax"
+VENDOR = ROOT / "theme" / "vendor" / "temml"
 
 
 def containing(text: str) -> list[str]:
@@ -53,8 +57,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "number_page": '<form class="quiz quiz-numeric"',
         "box_page": 'details class="solution',
     }
+    given = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     for fixture, text in marks.items():
-        if fixture in metafunc.fixturenames:
+        if fixture in metafunc.fixturenames and fixture not in given:
             metafunc.parametrize(fixture, containing(text) or ["index.html"])
 
 
@@ -121,8 +126,8 @@ def test_mathematics_is_there(running: Browser, site: str, math_page: str) -> No
     """As many formulas are set as the page's source has: the check above is not content with none."""
     source = (HTML / math_page).read_text(encoding="utf-8")
     with context(running, "light") as opened, visit(opened, site, math_page) as seen:
-        containers = seen.page.locator("main mjx-container").count()
-        assert containers >= len(re.findall(r'class="math notranslate', source)) > 0
+        formulas = seen.page.locator("main math").count()
+        assert formulas >= len(re.findall(r'class="math notranslate', source)) > 0
 
 
 def test_what_scrolls_shows_where_it_goes_on(running: Browser, site: str) -> None:
@@ -182,17 +187,70 @@ def test_search(running: Browser, site: str) -> None:
 
 
 def test_formulas_can_be_spoken(running: Browser, site: str) -> None:
-    """The accessibility menu of MathJax finds what it loads (speech rules) in the book."""
-    page_with_math = containing('class="math')[0]
+    """A screen reader gets a formula with its parts, and not its TeX beside it."""
+    with context(running, "light") as opened, visit(opened, site, "chapters/low-rank.html") as seen:
+        tree = opened.new_cdp_session(seen.page).send("Accessibility.getFullAXTree")["nodes"]
+        roles = Counter(node.get("role", {}).get("value") for node in tree if not node["ignored"])
+        assert roles["MathMLMath"] == seen.page.locator("math").count() > 100
+        assert roles["MathMLFraction"] > 5
+        assert roles["MathMLSup"] > 50
+        assert [n["name"]["value"] for n in tree if "\\sqrt" in str(n.get("name", {}).get("value"))] == []
+
+
+# Looks at the page while it loads, and remembers what it saw.
+SAMPLED = f"""
+window.seen = [];
+window.samples = 0;
+setInterval(() => {{ window.samples += 1; window.seen.push(...({RAW})()); }}, 100);
+"""
+
+
+@pytest.mark.parametrize("name", ["chapters/low-rank.html", "chapters/api.html"])
+def test_no_formula_is_raw_at_any_moment(running: Browser, site: str, name: str) -> None:
+    """Every tenth of a second while a page loads, with a processor four times slower."""
     with context(running, "light") as opened:
-        opened.add_init_script(
-            """localStorage.setItem("MathJax-Menu-Settings", '{"explorer": true, "collapsible": true}')"""
-        )
-        with visit(opened, site, page_with_math) as seen:
-            spoken = seen.page.locator("main mjx-container [data-semantic-speech]").first
-            spoken.wait_for(state="attached", timeout=20_000)
-            assert spoken.get_attribute("data-semantic-speech")
-            assert seen.problems == []
+        page = opened.new_page()
+        opened.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})
+        page.add_init_script(SAMPLED)
+        page.goto(f"{site}/{name}", wait_until="load")
+        page.wait_for_timeout(1_000)
+        assert page.evaluate("window.samples") > 3
+        assert page.evaluate("window.seen") == []
+
+
+def test_a_first_visit_is_light(running: Browser, site: str, name: str) -> None:
+    """At most a megabyte, before compression, and twenty files."""
+    with context(running, "light") as opened:
+        page = opened.new_page()
+        answers: list[Response] = []
+        page.on("response", lambda answer: answers.append(answer))
+        page.goto(f"{site}/{name}", wait_until="load")
+        page.wait_for_function("document.fonts.ready.then(() => true)")
+        sizes = {answer.url: len(answer.body()) for answer in answers}
+        assert len(sizes) <= 20
+        assert sum(sizes.values()) <= 1_000_000, sizes
+        assert any(address.endswith(".woff2") for address in sizes) == (page.locator("math").count() > 0)
+
+
+@pytest.mark.parametrize("name", ["index.html", "chapters/memory.html", "search.html"])
+def test_every_icon_has_a_shape(running: Browser, site: str, name: str) -> None:
+    """An icon that the sheet does not know would be a square."""
+    with context(running, "light") as opened, visit(opened, site, name) as seen:
+        icons = ":is(.fa-solid, .fas, .fa-brands, .fab, .fa-regular, .far)"
+        bare = "all => all.filter(e => !getComputedStyle(e).maskImage.startsWith('url')).map(e => e.className)"
+        assert seen.page.locator(icons).count() > 3
+        assert seen.page.eval_on_selector_all(icons, bare) == []
+
+
+def test_the_font_has_the_signs_of_all_formulas(html: Path) -> None:
+    """What it lacks would come from another font, or be a box: tools/mathfont.py makes it."""
+    signs = set()
+    for page in page_names(html):
+        for formula in re.findall(r"<math.*?</math>", (html / page).read_text(encoding="utf-8"), re.DOTALL):
+            signs |= set(unescape(re.sub(r"<annotation.*?</annotation>|<[^>]*>", "", formula, flags=re.DOTALL)))
+    assert len(signs) > 100
+    lacking = {sign for sign in signs if not any(first <= ord(sign) <= last for first, last in BLOCKS)}
+    assert lacking - {"\n"} == set()
 
 
 # ------------------------------------------------------------------ by keyboard
@@ -668,7 +726,7 @@ FAULTY = r"""<!doctype html><html lang="en"><head><title>Faulty</title></head><b
 <main class="bd-main"><h1>Faulty</h1>
 <p style="color: #bbb; background: #fff">too pale</p>
 <p>raw \(x^2\) and <span class="math">\(y\)</span></p>
-<mjx-container><mjx-merror data-mjx-error="Undefined control sequence">!</mjx-merror></mjx-container>
+<math><merror><mtext>Undefined control sequence</mtext></merror></math>
 <div style="width: 900px">wide</div>
 <img src="https://example.org/picture.png" alt="elsewhere">
 <link rel="stylesheet" href="missing.css">
@@ -696,7 +754,7 @@ def test_faults_are_seen(running: Browser, tmp_path: Path) -> None:
         assert any(text.startswith("color-contrast (serious)") for text in axe(seen.page))
 
 
-def test_vendored_mathjax_is_unchanged() -> None:
+def test_vendored_temml_is_unchanged() -> None:
     """Every vendored file has the checksum it came with, and none is missing or new."""
     listed = {
         name: digest
@@ -708,11 +766,3 @@ def test_vendored_mathjax_is_unchanged() -> None:
         name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in present.items() if name not in own
     }
     assert digests == listed
-    assert sum(path.stat().st_size for path in present.values()) < 3_000_000
-
-
-def test_mathjax_is_loaded_once(html: Path) -> None:
-    """A page loads MathJax from the book, once, and no page gets its other files as scripts."""
-    for name in containing('class="math'):
-        scripts = re.findall(r'<script[^>]* src="([^"]*mathjax[^"]*)"', (html / name).read_text(encoding="utf-8"))
-        assert [Path(src.split("?")[0]).name for src in scripts] == ["tex-mml-chtml.js"], name

@@ -167,6 +167,8 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a link to no page": (in_chapter("\nSee [](nowhere.md).\n"), "nowhere"),
     "a reference to no label": (in_chapter("\nSee {ref}`nowhere`.\n"), "nowhere"),
     "a reference to no equation": (in_chapter("\nSee {eq}`nowhere`.\n"), "nowhere"),
+    "a formula that is no TeX": (in_chapter("\nIt is $\\frac{1}{2$.\n"), "chapters/one.md:"),
+    "a formula with a command that is not there": (in_chapter("\nIt is $\\nothing$.\n"), "a formula is no TeX"),
     "a citation of nothing": (in_chapter("\nSee {cite:t}`nowhere`.\n"), "nowhere"),
     "a glued number that is not there": (in_chapter("\nIt is {glue:text}`nowhere`.\n"), "nowhere"),
     "a listed page without a source": (list_absent_page, "chapters/two"),
@@ -782,7 +784,8 @@ def test_punctuation_stays_with_its_formula(good: Path) -> None:
     soup = BeautifulSoup((good / "_build" / "html" / "chapters" / "one.html").read_text(), "html.parser")
     (formula,) = soup.select("main span.math")
     assert formula.parent
-    assert formula.parent.get_text() == "\\(x^2\\),"
+    assert formula.select_one("annotation").get_text() == "x^2"  # type: ignore[union-attr]
+    assert formula.parent.contents == [formula, ","]
     assert "unbroken" in (formula.parent.get("class") or [])
 
 

@@ -8,7 +8,7 @@
     "main .cell_output .output": "Output that scrolls sideways",
     "main .pst-scrollable-table-container": "Table that scrolls sideways",
     "main .formula": "Formula that scrolls sideways",
-    "main div.math mjx-container": "Formula that scrolls sideways",
+    "main div.math .typeset": "Formula that scrolls sideways",
     "main .results-scroll, main .growth-chart .numbers": null, // they have a name and take the focus as they are
   };
 
@@ -78,32 +78,21 @@
     });
   };
 
-  // An excerpt that search shows has no mathematics set: write it in plain signs instead of raw TeX.
-  const SIGNS = {
-    infty: "∞", times: "×", cdot: "·", le: "≤", leq: "≤", ge: "≥", geq: "≥", approx: "≈", sqrt: "√", sum: "Σ",
-    Theta: "Θ", Omega: "Ω", epsilon: "ε", varepsilon: "ε", alpha: "α", beta: "β", lambda: "λ", to: "→", in: "∈",
-    top: "T", dots: "…", ldots: "…", log: "log", exp: "exp", max: "max", min: "min",
-  };
-  const plain = (tex) =>
-    tex
-      .replace(/\\begin\{.*?\}|\\end\{.*?\}|\\[,;:!]|\\\\|&/g, " ")
-      .replace(/\\[td]?frac\{([^{}]*)\}\{([^{}]*)\}/g, "$1/$2")
-      .replace(/\\([A-Za-z]+) ?/g, (_, name) => SIGNS[name] ?? "")
-      .replace(/[{}\\$]/g, "");
+  // An excerpt that search shows is text: of a formula it keeps what stands in the page, not its TeX.
   const searchInWords = () => {
     if (typeof Search === "undefined" || !Search.htmlToText) return;
     const original = Search.htmlToText;
-    Search.htmlToText = (...given) =>
-      original(...given).replace(/\\\((.*?)\\\)|\\\[(.*?)\\\]/gs, (_, inline, block) => plain(inline ?? block));
+    Search.htmlToText = (html, anchor) => original(html.replace(/<annotation\b[^]*?<\/annotation>/g, ""), anchor);
   };
-  if (document.querySelector("#search-results")) searchInWords();
+  // The page of results loads its scripts after this one.
+  document.addEventListener("DOMContentLoaded", searchInWords);
 
   const start = () => {
     rememberCode();
     openTarget();
     markBoxes();
-    // Mathematics changes widths when it is set.
-    Promise.resolve(window.MathJax?.startup?.promise).then(markBoxes);
+    // Formulas change their widths when their font has come.
+    document.fonts.ready.then(markBoxes);
     document.addEventListener("toggle", markBoxes, true);
     window.addEventListener("resize", markBoxes);
     window.addEventListener("hashchange", openTarget);

@@ -26,8 +26,9 @@
   // What a heading says, without the sign that links to it; a formula as it was written.
   const words = (heading) => {
     const copy = heading.cloneNode(true);
-    copy.querySelectorAll(".headerlink, mjx-assistive-mml").forEach((node) => node.remove());
-    return copy.textContent.replace(/\\\(|\\\)/g, "").replace(/\s+/g, " ").trim();
+    copy.querySelectorAll(".headerlink").forEach((node) => node.remove());
+    copy.querySelectorAll("math").forEach((node) => node.replaceWith(node.querySelector("annotation").textContent));
+    return copy.textContent.replace(/\s+/g, " ").trim();
   };
 
   // --- "Is something wrong here?" at the end of each section, with the section's name in the issue.
@@ -138,7 +139,7 @@
       copy.querySelectorAll(selector).forEach((node) =>
         node.setAttribute(name, new URL(node.getAttribute(name), link.href)),
       );
-    return { copy, raw: !here };
+    return copy;
   };
 
   const offerPreviews = (article) => {
@@ -158,10 +159,8 @@
     const open = async (wanted) => {
       const found = await find(wanted);
       if (link !== wanted || !found) return;
-      box.replaceChildren(found.copy);
+      box.replaceChildren(found);
       box.hidden = false;
-      if (found.raw) await window.MathJax?.typesetPromise?.([box]);
-      if (link !== wanted) return;
       wanted.setAttribute("aria-describedby", "preview");
       // What is longer than its box can be scrolled by keyboard: Tab leads there from the link.
       if (box.scrollHeight > box.clientHeight || box.scrollWidth > box.clientWidth) box.tabIndex = 0;

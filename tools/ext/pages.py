@@ -1,7 +1,7 @@
 """What makes the pages work anywhere: offline, by keyboard, by screen reader, in light and dark, on a phone.
 
 Each part mends one thing that the stock theme and extensions get wrong and says which. The style is in
-``theme/static/book.css``; the mathematics comes from ``theme/vendor/mathjax`` (see `_config.yml`).
+``theme/static/book.css``; the mathematics is `tools.ext.formulas`.
 """
 
 from __future__ import annotations
@@ -101,8 +101,6 @@ class MathsInReferences(SphinxPostTransform):
                     # re.split alternates: what stands between formulas, a formula, and so on.
                     made = [nodes.math("", part) if i % 2 else nodes.Text(part) for i, part in enumerate(parts)]
                     text.parent.replace(text, made)
-                    # Sphinx looked for formulas before there was one, and would leave out MathJax.
-                    self.env.get_domain("math").data["has_equations"][self.env.docname] = True
 
 
 @template  # type: ignore[untyped-decorator]
@@ -156,7 +154,7 @@ class BookStyle(PlainStyle):
 
 
 class FormulaAndPoint(SphinxPostTransform):
-    """Keep a formula and the punctuation that touches it on one line: MathJax lets a line end between them."""
+    """Keep a formula and the punctuation that touches it on one line: a line may end between them otherwise."""
 
     default_priority = 210
     formats = ("html",)

@@ -19,6 +19,7 @@ from sphinx.writers.html5 import HTML5Translator
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from tools.files import read_documents
+from tools.mathml import plain
 from tools.notebooks import has_twin
 from tools.repository import make_repository
 
@@ -49,8 +50,8 @@ def _plain(neighbour: dict[str, str] | None) -> dict[str, str] | None:
     """A neighbour with its title as text: Sphinx writes it as HTML, formulas included."""
     if not neighbour:
         return None
-    title = unescape(re.sub(r"<[^>]*>", "", neighbour["title"]))
-    return {"link": neighbour["link"], "title": re.sub(r"\\\((.*?)\\\)", r"\1", title).partition(":")[0]}
+    title = unescape(re.sub(r"<[^>]*>", "", plain(neighbour["title"])))
+    return {"link": neighbour["link"], "title": title.partition(":")[0]}
 
 
 def number_tables(app: Sphinx, env: BuildEnvironment) -> list[str]:
