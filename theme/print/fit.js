@@ -27,17 +27,20 @@
     if (by < SMALLEST) {
       box.classList.add("across");
       found.across += 1;
-      const wide = ACROSS / table.getBoundingClientRect().width;
-      if (wide < 1) shrink(table, wide);
-    } else {
-      shrink(table, by);
-      found.smaller += 1;
+    } else found.smaller += 1;
+    // Smaller columns break their words elsewhere: measured again until it fits.
+    for (let size = 1, tries = 0; tries < 4; tries += 1) {
+      const wide = (box.classList.contains("across") ? ACROSS : room(box)) / table.getBoundingClientRect().width;
+      if (wide >= 0.999) break;
+      size *= wide;
+      shrink(table, size);
     }
   });
-  document.querySelectorAll(".cell_output pre, div.math, .typeset, .formula").forEach((box) => {
+  document.querySelectorAll(".cell_output pre, .typeset, .formula").forEach((box) => {
     const inner = box.scrollWidth;
     if (inner <= box.clientWidth + 1 || box.closest(".across")) return;
-    shrink(box, box.clientWidth / inner);
+    const content = box.firstElementChild ?? box;
+    (content.tagName === "math" ? content : box).style.fontSize = `${Math.floor((97 * box.clientWidth) / inner)}%`;
     found.smaller += 1;
   });
 
@@ -45,7 +48,8 @@
   document.querySelectorAll(".bd-article *").forEach((element) => {
     const place = element.getBoundingClientRect();
     const limit = element.closest(".across") ? column.left + ACROSS : column.right;
-    if (place.width === 0 || element.closest("svg *, mjx-assistive-mml, annotation")) return;
+    const within = element.parentElement.closest("math, svg");
+    if (place.width === 0 || within) return;
     if (place.right > limit + 1.5 || place.left < column.left - 1.5) {
       const words = element.textContent.trim().replace(/\s+/g, " ").slice(0, 50);
       const chapter = element.closest(".chapter")?.style.page;

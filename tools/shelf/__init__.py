@@ -1,1 +1,1 @@
-"""The book on other shelves: one PDF, one EPUB, and Markdown for programs that read. All made from the built pages."""
+"""The book on other shelves: a PDF, an EPUB, and Markdown for programs that read; made from the built pages."""

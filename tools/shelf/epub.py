@@ -23,12 +23,12 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
-from bs4 import Tag
+from bs4 import BeautifulSoup, Tag
 
 from tools.ext.landing import cite, read_edition
 from tools.files import ROOT, save_bytes
 from tools.repository import Repository, read_repository
-from tools.shelf.pages import APPENDICES, BRIEF, BookError, Page, lower_headings, read_pages, sections, short
+from tools.shelf.pages import APPENDICES, BRIEF, BookError, Page, read_pages, sections, short
 
 NAME = "the-cost-of-attention.epub"
 NAMESPACES = {"svg": "http://www.w3.org/2000/svg", "math": "http://www.w3.org/1998/Math/MathML"}
@@ -44,7 +44,10 @@ ACCESS = (
     ("accessibilityFeature", "structuralNavigation"),
     ("accessibilityFeature", "tableOfContents"),
     ("accessibilityHazard", "none"),
-    ("accessibilitySummary", "Formulas are MathML, every drawing has a title and a description, and colour alone says nothing."),
+    (
+        "accessibilitySummary",
+        "Formulas are MathML, every drawing has a title and a description, and colour alone says nothing.",
+    ),
 )
 
 
@@ -70,7 +73,8 @@ def _page(title: str, body: str) -> str:
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE html>\n<html xmlns="http://www.w3.org/1999/xhtml" '
         'xmlns:epub="http://www.idpf.org/2007/ops" lang="en" xml:lang="en">\n'
-        f'<head><meta charset="utf-8"/><title>{escape(title)}</title><link rel="stylesheet" href="book.css"/></head>\n'
+        f'<head><meta charset="utf-8"/><title>{escape(title)}</title>'
+        '<link rel="stylesheet" href="book.css"/></head>\n'
         f"<body>{body}</body></html>\n"
     )
 
@@ -110,9 +114,20 @@ def plain(body: Tag) -> None:
         for name, value in list(tag.attrs.items()):
             if isinstance(value, str) and "var(" in value:
                 tag[name] = resolve(value)
+        if tag.name in ("mrow", "mn", "mi", "mo") and {"scriptlevel", "displaystyle"} & set(tag.attrs):
+            _wrap_style(tag)
         if tag.find_parent("svg") is None:
             for name in ("for", "align", "valign", "border", "role"):
                 del tag[name]
+
+
+def _wrap_style(tag: Tag) -> None:
+    """MathML Core has these two attributes on every element, MathML 3, which EPUB asks for, on <mstyle>."""
+    style = BeautifulSoup("", "html.parser").new_tag("mstyle")
+    for name in ("scriptlevel", "displaystyle"):
+        if name in tag.attrs:
+            style[name] = tag.attrs.pop(name)
+    tag.wrap(style)
 
 
 def resolve(value: str) -> str:
@@ -194,7 +209,8 @@ def cover(edition: dict[str, str]) -> str:
     )
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 900" width="600" height="900" font-family="serif" '
-        f'text-anchor="middle"><title>{escape(edition["title"])}</title><rect width="600" height="900" fill="#fcf9f2"/>'
+        f'text-anchor="middle"><title>{escape(edition["title"])}</title>'
+        '<rect width="600" height="900" fill="#fcf9f2"/>'
         f'<rect width="600" height="18" fill="#0b5c6b"/>{lines}{shown}'
         f'<text x="300" y="790" font-size="26" fill="#1f2a30">{escape(edition["authors"])}</text>'
         f'<text x="300" y="832" font-size="20" fill="#4d5b63">Version {escape(edition["version"])}, '
@@ -204,15 +220,21 @@ def cover(edition: dict[str, str]) -> str:
 
 def title_page(edition: dict[str, str], repository: Repository) -> str:
     """Title, authors, licences, and how to cite the book."""
+    said = {key: escape(value) for key, value in edition.items()}
+    text, code, site, url = (
+        repository.blob("LICENSE-text"),
+        repository.blob("LICENSE"),
+        repository.site,
+        repository.url,
+    )
     return _page(
         edition["title"],
-        f'<section class="title-page" epub:type="titlepage"><h1>{escape(edition["title"])}</h1>'
-        f"<p>{escape(edition['authors'])}</p><p>Version {escape(edition['version'])}, {escape(edition['date'])}</p></section>"
-        f'<p>Text and figures may be used under <a href="{repository.blob("LICENSE-text")}">Creative Commons Attribution '
-        f'4.0</a>, code under the <a href="{repository.blob("LICENSE")}">MIT licence</a>. The book in the browser, with '
-        f'a notebook for every chapter: <a href="{repository.site}">{repository.site}</a>. Where to report an error: '
-        f'<a href="{repository.url}">{repository.url}</a>.</p>'
-        f"<p>To cite it:</p><pre>{escape(cite(edition))}</pre>",
+        f"""<section class="title-page" epub:type="titlepage"><h1>{said["title"]}</h1>
+<p>{said["authors"]}</p><p>Version {said["version"]}, {said["date"]}</p></section>
+<p>Text and figures may be used under <a href="{text}">Creative Commons Attribution 4.0</a>, code under the
+<a href="{code}">MIT licence</a>. The book in the browser, with a notebook for every chapter:
+<a href="{site}">{site}</a>. Where to report an error: <a href="{url}">{url}</a>.</p>
+<p>To cite it:</p><pre>{escape(cite(edition))}</pre>""",
     )
 
 
@@ -267,8 +289,18 @@ def make(book: Path) -> bytes:
     html, repository, edition = book / "_build" / "html", read_repository(book), read_edition(book)
     pages = read_pages(book, html, repository)
     files = make_files(pages)
-    where = {str(tag["id"]): file.name for file in files for body in file.bodies for tag in [body, *body.select("[id]")] if tag.get("id")}
-    where |= {name: next(file.name for file in files if file.name.startswith(name)) for name in APPENDICES if any(file.name.startswith(name) for file in files)}
+    where = {
+        str(tag["id"]): file.name
+        for file in files
+        for body in file.bodies
+        for tag in [body, *body.select("[id]")]
+        if tag.get("id")
+    }
+    where |= {
+        name: next(file.name for file in files if file.name.startswith(name))
+        for name in APPENDICES
+        if any(file.name.startswith(name) for file in files)
+    }
     pictures = dict(images((body for file in files for body in file.bodies), html))
     day = datetime.strptime(edition["date"], "%d %B %Y")
     made: list[tuple[str, bytes, str, str]] = [

@@ -1,7 +1,7 @@
-"""The built pages as parts of one book: what a screen alone can use is left out, what is folded is found in appendices.
+"""The built pages as parts of one book: what a screen alone can use is left out, what is folded goes to appendices.
 
-The pages have passed every check already, so they are what the PDF, the EPUB and the Markdown are made from. An id
-stands once in a page; in a book each is preceded by its page's name, and so is every link to it: `question--fig-time`.
+The pages have passed every check already, so the PDF, the EPUB and the Markdown are made from them. An id stands once
+in a page; in a book each is preceded by its page's name, and so is every link to it: `question--fig-time`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ APPENDICES = {
     ),
     CODE: (
         "Code of figures and tables",
-        "What a page folds away: imports, and cells that draw a figure or set a table. A title leads back to its place.",
+        "What a page folds away: imports, and cells that draw a figure or set a table. A title leads back.",
     ),
 }
 # The front page, between the covers: its own title is the book's.
@@ -44,6 +44,8 @@ FOR_SCREENS = (
 )
 POINTS_TO_IDS = ("aria-labelledby", "aria-describedby", "aria-controls", "for", "headers")
 IN_VALUE = re.compile(r"url\(\s*['\"]?#([^)'\"]+)['\"]?\s*\)")
+DRAWING = re.compile(r"(<svg\b[^>]*>)(.*?)</svg>", re.DOTALL)
+WORDS = re.compile(r"<title\b.*?</title>|<desc\b.*?</desc>", re.DOTALL)
 FORMULA = re.compile(r"\\\((.*?)\\\)|\\\[(.*?)\\\]", re.DOTALL)
 
 
@@ -113,23 +115,37 @@ def read_pages(book: Path, html: Path, repository: Repository) -> list[Page]:
     return pages
 
 
-def read_page(html: Path, doc: str, part: str, docs: set[str], repository: Repository) -> Page:
-    """One page, its links and ids those of the book."""
+def read_article(html: Path, doc: str, *, drawn: bool = True) -> tuple[BeautifulSoup, Tag]:
+    """What a page says, without what surrounds it, and without what only a screen can use.
+
+    Without `drawn` a drawing keeps of itself its title and its description.
+    """
     file = html / f"{doc}.html"
     if not file.is_file():
         raise BookError(f"{doc}.html: not built; run `make book` first")
     text = file.read_text("utf8")
     start, end = text.find("<article"), text.rfind("</article>")
+    article = (
+        text[start:end]
+        if drawn
+        else DRAWING.sub(lambda svg: "".join((svg[1], *WORDS.findall(svg[2]), "</svg>")), text[start:end])
+    )
     # html5lib alone keeps the capitals of SVG (viewBox), without which XML has no drawing.
-    soup = BeautifulSoup(text[start:end] + "</article>", "html5lib")
+    soup = BeautifulSoup(article + "</article>", "html5lib")
     body = soup.find("article")
-    heading = body.find("h1") if isinstance(body, Tag) else None
-    if not isinstance(body, Tag) or not isinstance(heading, Tag):
+    if start < 0 or not isinstance(body, Tag) or body.find("h1") is None:
         raise BookError(f"{doc}.html: expected an article with a heading")
     clean(body)
-    title = words(heading)
+    return soup, body
+
+
+def read_page(html: Path, doc: str, part: str, docs: set[str], repository: Repository) -> Page:
+    """One page, its links and ids those of the book."""
+    soup, body = read_article(html, doc)
+    heading = body.find("h1")
+    title = words(heading) if isinstance(heading, Tag) else ""
     rewrite(body, doc, docs, repository)
-    moved = {ANSWERS: [], CODE: []} | unfold(soup, body, slug(doc))
+    moved = unfold(soup, body, slug(doc))
     for name in ("id", "class"):
         del body[name]
     body.name = "section"

@@ -2,9 +2,9 @@
 
     python -m tools.shelf.pdf [BOOK]
 
-Chromium knows of no page that a link leads to, so the book is printed twice: first with room for the numbers, and then
-with those of the first print. What is wider than the paper is set smaller, or, where that would be too small to read,
-on a page of its own across (theme/print/fit.js).
+Chromium knows of no page that a link leads to, so the book is printed twice: first with room for the numbers, and
+then with those of the first print. What is wider than the paper is set smaller, or, where that would be too small to
+read, on a page of its own across (theme/print/fit.js).
 """
 
 from __future__ import annotations
@@ -29,7 +29,18 @@ from tools.chromium import browser
 from tools.ext.landing import cite, read_edition, write_formula
 from tools.files import ROOT, save_bytes
 from tools.repository import Repository, read_repository
-from tools.shelf.pages import ANSWERS, APPENDICES, BRIEF, CODE, BookError, Page, lower_headings, read_pages, sections, short
+from tools.shelf.pages import (
+    ANSWERS,
+    APPENDICES,
+    BRIEF,
+    CODE,
+    BookError,
+    Page,
+    lower_headings,
+    read_pages,
+    sections,
+    short,
+)
 
 NAME = "the-cost-of-attention.pdf"
 # Where the book stands while it is printed; nothing of it leaves this machine.
@@ -51,7 +62,9 @@ def write_document(book: Path, html: Path, pages: list[Page], repository: Reposi
     style = (book / "theme" / "print" / "pdf.css").read_text("utf8")
     # What stands at the top of a page belongs to the page's name, and each chapter's pages have one.
     heads = {page.slug: short(page) for page in pages} | {name: title for name, (title, _) in APPENDICES.items()}
-    named = "\n".join(f"@page p-{name} {{ @top-left {{ content: {_quoted(text)}; }} }}" for name, text in heads.items())
+    named = "\n".join(
+        f"@page p-{name} {{ @top-left {{ content: {_quoted(text)}; }} }}" for name, text in heads.items()
+    )
     return (
         f'<!DOCTYPE html>\n<html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">'
         f"<title>{escape(edition['title'])}</title>{links}<style>{style}\n{named}</style></head><body>"
@@ -86,13 +99,13 @@ def _imprint(edition: dict[str, str], repository: Repository) -> str:
     return f"""<section class="imprint">
 <p><b>{escape(edition["title"])}</b>, version {escape(edition["version"])}, {escape(edition["date"])}.
 By {escape(edition["authors"])}.</p>
-<p>Text and figures may be used under <a href="{repository.blob("LICENSE-text")}">Creative Commons Attribution 4.0</a>,
-code under the <a href="{repository.blob("LICENSE")}">MIT licence</a>.</p>
+<p>Text and figures may be used under
+<a href="{repository.blob("LICENSE-text")}">Creative Commons Attribution 4.0</a>, code under the <a href="{repository.blob("LICENSE")}">MIT licence</a>.</p>
 <p>In the browser, with what moves and what checks an answer, and with a notebook for every chapter:
 <a href="{site}">{site}</a>. Its sources, and where to report an error: <a href="{url}">{url}</a>.</p>
 <p>Numbers in sentences were computed, and times measured, by the build from which these pages were printed. The
-pages name the machine. Answers, solutions and the code that a page folds away stand in the appendices; a number behind
-a link is the page that it leads to.</p>
+pages name the machine. Answers, solutions and the code that a page folds away stand in the appendices; a number
+behind a link is the page that it leads to.</p>
 <p>To cite it:</p><pre>{escape(cite(edition))}</pre></section>"""
 
 
@@ -140,8 +153,8 @@ def plain_code(page: Page) -> None:
 
 def _appendices(pages: list[Page]) -> Iterator[str]:
     for name, (title, said) in APPENDICES.items():
-        yield f'<section class="chapter appendix" id="{name}" style="page: p-{name}"><h1 class="part-title">{title}</h1>'
-        yield f"<p>{said}</p>"
+        yield f'<section class="chapter appendix" id="{name}" style="page: p-{name}">'
+        yield f'<h1 class="part-title">{title}</h1><p>{said}</p>'
         for page in pages:
             if page.moved[name]:
                 yield f"<h2>{escape(short(page))}</h2>{''.join(map(str, page.moved[name]))}"
@@ -168,7 +181,9 @@ def print_document(document: str, html: Path, script: str) -> tuple[bytes, dict[
         elif name == "book.html":
             route.fulfill(body=document, content_type="text/html; charset=utf-8")
         elif file.is_file():
-            route.fulfill(body=file.read_bytes(), content_type=mimetypes.guess_type(name)[0] or "application/octet-stream")
+            route.fulfill(
+                body=file.read_bytes(), content_type=mimetypes.guess_type(name)[0] or "application/octet-stream"
+            )
         else:
             missing.append(name)
             route.abort()
@@ -181,7 +196,12 @@ def print_document(document: str, html: Path, script: str) -> tuple[bytes, dict[
         page.goto(f"{HERE}/book.html", wait_until="load")
         page.evaluate("document.fonts.ready.then(() => true)")
         found: dict[str, Any] = page.evaluate(script)
-        options: dict[str, Any] = {"prefer_css_page_size": True, "print_background": True, "tagged": True, "outline": True}
+        options: dict[str, Any] = {
+            "prefer_css_page_size": True,
+            "print_background": True,
+            "tagged": True,
+            "outline": True,
+        }
         numbers: dict[str, int] = {}
         for _ in range(3):
             page.evaluate("numbers => window.writeNumbers(numbers)", numbers)
