@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pypdfium2
 import pytest
-from conftest import absent
-from pages import browser, chromium, context, page_names, serve, visit
+from book.conftest import absent
+from book.pages import browser, chromium, context, page_names, serve, visit
 from playwright.sync_api import Browser
 from support import FULL
 

@@ -16,8 +16,8 @@ from xml.etree import ElementTree
 import pikepdf
 import pypdfium2
 import pytest
+from book.conftest import absent
 from bs4 import BeautifulSoup, Tag
-from conftest import absent
 from support import FULL
 
 from tools.chromium import chromium
@@ -233,6 +233,8 @@ def test_the_markdown_is_the_book(root: Path, html: Path) -> None:
         assert text.startswith("# "), doc
         assert f"]({site}{doc}.html.md)" in index, doc
         assert text.strip() in whole, doc
+        if doc.startswith("chapters/api"):  # its pages tell how roles are written
+            continue
         outside = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
         assert not re.search(r"\{[a-z:]+\}`|\\\(|<span|<div|Hide the code|class=", outside), doc
     question = (html / "chapters/question.html.md").read_text("utf8")

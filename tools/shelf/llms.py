@@ -68,7 +68,7 @@ class Markdown(MarkdownConverter):  # type: ignore[misc]
 
 def convert(body: Tag, doc: str, repository: Repository) -> str:
     """What a page says, as Markdown with addresses of the published book."""
-    for tag in body.select(".expanded"):
+    for tag in body.select(".expanded, .viewcode-link"):
         tag.decompose()
     for letter in body.select(".quiz-option"):
         letter.name = "p"

@@ -96,11 +96,12 @@ def _title_page(edition: dict[str, str]) -> str:
 
 def _imprint(edition: dict[str, str], repository: Repository) -> str:
     site, url = repository.site, repository.url
+    text, code = repository.blob("LICENSE-text"), repository.blob("LICENSE")
     return f"""<section class="imprint">
 <p><b>{escape(edition["title"])}</b>, version {escape(edition["version"])}, {escape(edition["date"])}.
 By {escape(edition["authors"])}.</p>
-<p>Text and figures may be used under
-<a href="{repository.blob("LICENSE-text")}">Creative Commons Attribution 4.0</a>, code under the <a href="{repository.blob("LICENSE")}">MIT licence</a>.</p>
+<p>Text and figures may be used under <a href="{text}">Creative Commons Attribution 4.0</a>, code under the
+<a href="{code}">MIT licence</a>.</p>
 <p>In the browser, with what moves and what checks an answer, and with a notebook for every chapter:
 <a href="{site}">{site}</a>. Its sources, and where to report an error: <a href="{url}">{url}</a>.</p>
 <p>Numbers in sentences were computed, and times measured, by the build from which these pages were printed. The
@@ -196,21 +197,18 @@ def print_document(document: str, html: Path, script: str) -> tuple[bytes, dict[
         page.goto(f"{HERE}/book.html", wait_until="load")
         page.evaluate("document.fonts.ready.then(() => true)")
         found: dict[str, Any] = page.evaluate(script)
-        options: dict[str, Any] = {
-            "prefer_css_page_size": True,
-            "print_background": True,
-            "tagged": True,
-            "outline": True,
-        }
-        numbers: dict[str, int] = {}
-        for _ in range(3):
+        options: dict[str, Any] = {"prefer_css_page_size": True, "print_background": True}
+        page.evaluate("window.writeNumbers({})")
+        numbers = read_numbers(page.pdf(**options))
+        for _ in range(3):  # a number takes the room that was kept for it, so once is what it takes
             page.evaluate("numbers => window.writeNumbers(numbers)", numbers)
-            pdf = page.pdf(**options)
+            pdf = page.pdf(**options, tagged=True, outline=True)
             before, numbers = numbers, read_numbers(pdf)
             if numbers == before:
                 break
         else:
-            raise BookError("the numbers of the pages do not settle")
+            moved = [f"{name}: {before[name]}, {numbers[name]}" for name in numbers if before[name] != numbers[name]]
+            raise BookError(f"the numbers of {len(moved)} pages do not settle, first of {moved[0]}")
     if missing:
         raise BookError(f"the book asks for what is not there: {', '.join(sorted(set(missing))[:5])}")
     return pdf, found
