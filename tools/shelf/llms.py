@@ -32,7 +32,7 @@ INDEX, WHOLE = "llms.txt", "llms-full.txt"
 OPTIONAL = ("api", "status", "bibliography", "map")
 
 
-class Markdown(MarkdownConverter):  # type: ignore[misc]
+class Markdown(MarkdownConverter):
     """HTML of our pages as Markdown."""
 
     def convert_math(self, el: Tag, text: str, parent_tags: set[str]) -> str:
@@ -59,7 +59,7 @@ class Markdown(MarkdownConverter):  # type: ignore[misc]
     def convert_dt(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         """A signature is code, another term is bold."""
         signature = " ".join(el.get_text().split())
-        return f"\n\n`{signature}`\n\n" if "sig" in el.get("class", ()) else f"\n\n**{text.strip()}**\n\n"
+        return f"\n\n`{signature}`\n\n" if "sig" in el.get_attribute_list("class") else f"\n\n**{text.strip()}**\n\n"
 
     def convert_dd(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         """What is said of a term."""

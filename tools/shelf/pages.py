@@ -166,7 +166,7 @@ def clean(body: Tag) -> None:
     for tag in body.find_all(True):
         if tag.decomposed:
             continue
-        if tag.name in names or classes & set(tag.get("class", ())) or attributes & set(tag.attrs):
+        if tag.name in names or classes & set(tag.get_attribute_list("class")) or attributes & set(tag.attrs):
             tag.decompose()
             continue
         if tag.name == "label" or (tag.name == "button" and tag.find_parent("table")):
@@ -260,7 +260,7 @@ def unfold(soup: BeautifulSoup, body: Tag, name: str) -> dict[str, list[Tag]]:
             exercise = tag
         else:
             answers.append(_solution(soup, tag, exercise, f"{name}--solution-{len(answers)}"))
-    code = []
+    code: list[Tag] = []
     for box in body.select("details.hide"):
         label = box.select_one("summary .collapsed")
         if box.select_one(".cell_output") or not box.select_one(".cell_input") or label is None:

@@ -218,7 +218,8 @@ def read_numbers(pdf: bytes) -> dict[str, int]:
     """The page, counted from 1, of every place that a link leads to."""
     with pikepdf.open(io.BytesIO(pdf)) as read:
         pages = {page.objgen: i for i, page in enumerate(read.pages, 1)}
-        return {name.lstrip("/"): pages[place[0].objgen] for name, place in read.Root.Dests.items()}
+        places: Any = read.Root.Dests.items()
+        return {name.lstrip("/"): pages[place[0].objgen] for name, place in places}
 
 
 def describe(pdf: bytes, edition: Mapping[str, str]) -> bytes:
