@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pikepdf
-from playwright.sync_api import Error, Route
+from playwright.sync_api import Browser, Error, Route
 
 from tools.chromium import browser
 from tools.ext.landing import cite, read_edition, write_formula
@@ -189,26 +189,32 @@ def print_document(document: str, html: Path, script: str) -> tuple[bytes, dict[
             missing.append(name)
             route.abort()
 
-    with browser() as running:
+    def once(
+        running: Browser, numbers: dict[str, int], **options: Any
+    ) -> tuple[bytes, dict[str, int], dict[str, Any]]:
+        # A page of its own for each print: what was laid out for one is not laid out for the next in the same way.
         page = running.new_page(viewport={"width": COLUMN, "height": 1000}, color_scheme="light")
-        page.set_default_timeout(300_000)
+        page.set_default_timeout(600_000)
         page.route("**/*", serve)
         page.emulate_media(media="print")
         page.goto(f"{HERE}/book.html", wait_until="load")
         page.evaluate("document.fonts.ready.then(() => true)")
         found: dict[str, Any] = page.evaluate(script)
-        options: dict[str, Any] = {"prefer_css_page_size": True, "print_background": True}
-        page.evaluate("window.writeNumbers({})")
-        numbers = read_numbers(page.pdf(**options))
+        page.evaluate("numbers => window.writeNumbers(numbers)", numbers)
+        pdf = page.pdf(prefer_css_page_size=True, print_background=True, **options)
+        page.close()
+        return pdf, read_numbers(pdf), found
+
+    with browser() as running:
+        _, numbers, _ = once(running, {})
         for _ in range(3):  # a number takes the room that was kept for it, so once is what it takes
-            page.evaluate("numbers => window.writeNumbers(numbers)", numbers)
-            pdf = page.pdf(**options, tagged=True, outline=True)
-            before, numbers = numbers, read_numbers(pdf)
+            before = numbers
+            pdf, numbers, found = once(running, before, tagged=True, outline=True)
             if numbers == before:
                 break
         else:
             moved = [f"{name}: {before[name]}, {numbers[name]}" for name in numbers if before[name] != numbers[name]]
-            raise BookError(f"the numbers of {len(moved)} pages do not settle, first of {moved[0]}")
+            raise BookError(f"the numbers of {len(moved)} places do not settle: {'; '.join(moved[:5])}")
     if missing:
         raise BookError(f"the book asks for what is not there: {', '.join(sorted(set(missing))[:5])}")
     return pdf, found
