@@ -55,7 +55,7 @@ def test_no_page_loses_a_column(running: Browser, site: str, html: Path) -> None
 @pytest.mark.parametrize("paper", ["A4", "Letter"])
 def test_a_printed_page_has_title_numbers_and_answers(running: Browser, site: str, paper: str) -> None:
     with context(running, "dark") as opened, visit(opened, site, "chapters/question.html") as seen:
-        answers = seen.page.locator(".quiz-judgement").count()
+        answers = seen.page.locator(".quiz-answer[data-option]").count()
         made = seen.page.pdf(format=paper, print_background=True)
     document = pypdfium2.PdfDocument(made)
     text = [page.get_textpage().get_text_bounded() for page in document]

@@ -38,7 +38,17 @@ BRIEF = "The book in brief"
 # Of use to a pointer, a keyboard or a script, and to nobody who reads on paper: elements, classes, attributes.
 FOR_SCREENS = (
     {"script", "input", "template", "dialog"},
-    {"ways", "headerlink", "report", "quiz-check", "quiz-status", "quiz-verdict", "landing-buttons"}
+    {
+        "ways",
+        "headerlink",
+        "report",
+        "quiz-check",
+        "quiz-status",
+        "quiz-verdict",
+        "quiz-number",
+        "quiz-other",
+        "landing-buttons",
+    }
     | {"still", "hint", "sliders", "bar", "said"},
     {"data-narrow"},
 )
@@ -165,6 +175,9 @@ def clean(body: Tag) -> None:
     names, classes, attributes = FOR_SCREENS
     for tag in body.find_all(True):
         if tag.decomposed:
+            continue
+        if tag.name == "fieldset" and "hidden" in tag.attrs:  # the same question with other numbers
+            tag.decompose()
             continue
         if tag.name in names or classes & set(tag.get_attribute_list("class")) or attributes & set(tag.attrs):
             tag.decompose()

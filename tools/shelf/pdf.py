@@ -75,10 +75,10 @@ def write_document(book: Path, html: Path, pages: list[Page], repository: Reposi
 
 
 def sheets(html: Path) -> list[str]:
-    """The style sheets of the built pages, as the front page names them; icons are for screens."""
+    """The style sheets of the built pages, as the front page names them."""
     links = SHEET.findall((html / "index.html").read_text("utf8"))
     names = [urlsplit(found[1]).path for link in links if (found := re.search(r'href="([^"]+)"', link))]
-    return [name for name in dict.fromkeys(names) if (html / name).is_file() and "fontawesome" not in name]
+    return [name for name in dict.fromkeys(names) if (html / name).is_file()]
 
 
 def _quoted(text: str) -> str:
