@@ -17,13 +17,19 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help interpreters find book test test-full test-library serve notebooks assignments lint lock linkcheck bench bench-table bench-heads clean
+.PHONY: help interpreters find book pdf epub test test-full test-library serve notebooks assignments lint lock linkcheck bench bench-table bench-heads clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: .venv/.attnlib ## execute every chapter, build the pages in _build/html
 	.venv/bin/python -m tools.build $(if $(KEEP_GOING),--keep-going)
+
+pdf: book ## the whole book as _build/html/the-cost-of-attention.pdf (needs Chromium)
+	.venv/bin/python -m tools.shelf.pdf
+
+epub: book ## the whole book as _build/html/the-cost-of-attention.epub
+	.venv/bin/python -m tools.shelf.epub
 
 # Where the time went is kept by each run of pytest, and printed by the last.
 test test-full: export ATTNLIB_TIMES = _build/times

@@ -33,6 +33,7 @@ from typing import Any
 from tools import check_pages
 from tools.execute import Failure, execute, read_chapters, shown, versions
 from tools.files import ROOT
+from tools.shelf import llms
 
 # What a page is made from. The library is in it: cells may stay as they are while what they compute changes.
 LIBRARY = ("attnlib/**/*", "requirements.txt")
@@ -261,6 +262,7 @@ def build(book: Path, *, force: bool = False, keep_going: bool = False) -> int:
             file=sys.stderr,
         )
         return 1
+    llms.write(book, new)
     (new / ".sources.sha256").write_text(sources)
     publish(book, new)
     print(f"built {html / 'index.html'} in {time.monotonic() - began:.0f} s")

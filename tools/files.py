@@ -46,6 +46,11 @@ def read_notebook(path: Path, extensions: Iterable[str]) -> NotebookNode | None:
 
 def save(path: Path, text: str) -> None:
     """Write beside, then rename: the file is whole, or it is the old one."""
+    save_bytes(path, text.encode())
+
+
+def save_bytes(path: Path, content: bytes) -> None:
+    """The same for bytes."""
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, "utf8")
+    beside.write_bytes(content)
     beside.replace(path)

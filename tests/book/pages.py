@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,24 +13,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import axe_playwright_python
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route
 from support import FULL
+
+from tools.chromium import browser as browser
+from tools.chromium import chromium as chromium
 
 WIDE = (1280, 900)
 PHONE = (390, 844)
 THEMES = ("light", "dark")
 IMPACTS = ("serious", "critical")
 SCREENS = {"wide": WIDE, "phone": PHONE}
-# The browser must not speak to anyone of its own accord, and must start in a container.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @dataclass
@@ -52,26 +43,6 @@ class Visit:
             *(f"request to another host: {url}" for url in self.foreign),
             *(f"failed request: {text}" for text in self.failed),
         ]
-
-
-def chromium() -> str | None:
-    """Path of the system's Chromium, or None; the variable CHROMIUM selects another."""
-    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
-    return next((path for name in names if name and (path := shutil.which(name))), None)
-
-
-@contextmanager
-def browser() -> Iterator[Browser]:
-    """Run the system's Chromium without a window."""
-    path = chromium()
-    if path is None:
-        raise FileNotFoundError("no Chromium on this machine: expected 'chromium' on PATH or CHROMIUM set")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        try:
-            yield running
-        finally:
-            running.close()
 
 
 class _Quiet(SimpleHTTPRequestHandler):

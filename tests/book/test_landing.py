@@ -82,6 +82,7 @@ PAGE = """# A book
 ```
 
 {colab}`Run <chapters/one>` {repository}`licence <LICENSE>` {repository}`write <issues/new>`
+{published}`paper <book.pdf>`
 Version {edition}`version`, {edition}`date`.
 
 ```{landing} chapters
@@ -165,6 +166,7 @@ def test_links_and_edition(tmp_path: Path) -> None:
         "Run": "https://colab.research.google.com/github/us/book/blob/trunk/notebooks/one.ipynb",
         "licence": "https://github.com/us/book/blob/trunk/LICENSE",
         "write": "https://github.com/us/book/issues/new",
+        "paper": "https://us.github.io/book/book.pdf",
     }
     edition = landing.read_edition(ROOT)
     assert f"Version {edition['version']}, {edition['date']}." in soup.get_text()

@@ -5,7 +5,8 @@ chart; ``{landing} chapters``, the parts of _toc.yml with each page's title, the
 and the line that the body has for it (``question: What is the answer?``); ``{landing} citation``, from CITATION.cff.
 
 Roles: ``{edition}`` with a key of `read_edition`; ``{colab}`` to a chapter's notebook; ``{repository}`` to a file of
-the repository, or to a page of its site on GitHub.
+the repository, or to a page of its site on GitHub; ``{published}`` to a file beside the published pages, which
+``make book`` alone does not make.
 """
 
 from __future__ import annotations
@@ -226,6 +227,14 @@ class RepositoryRole(ReferenceRole):
         return [_link(self.title, address)], []
 
 
+class PublishedRole(ReferenceRole):
+    """``{published}`words <the-cost-of-attention.pdf>```: a file that is published with the pages."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Write the link, with the address of the published book: beside pages built here the file may be missing."""
+        return [_link(self.title, _repository(self).site + self.target)], []
+
+
 def _root(part: SphinxDirective | SphinxRole) -> Path:
     return Path(part.env.app.confdir)
 
@@ -251,5 +260,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("edition", EditionRole())
     app.add_role("colab", ColabRole())
     app.add_role("repository", RepositoryRole())
+    app.add_role("published", PublishedRole())
     app.connect("html-page-context", _add_style)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
