@@ -1,31 +1,60 @@
 """Numeric questions: every seed of every question, how answers are read, and what is said of them."""
 
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 
 from attnlib.book import ask, questions
-from attnlib.book.questions import Number, question, read, verdict
+from attnlib.book.questions import Number, pose, read, verdict
 
 CHAPTERS = [module.name.replace("_", "-") for module in pkgutil.iter_modules(questions.__path__)]
+PAGES = {path.stem: path.read_text() for path in sorted((Path(__file__).parents[1] / "chapters").glob("*.md"))}
+ASKING = sorted(name for name, text in PAGES.items() if "\n## Check yourself\n" in text)
+# A list of other people's sentences, to be looked up: it asks and sets no exercises.
+WITHOUT_EXERCISES = {"claims"}
 NAMES = [f"{chapter}.{name}" for chapter in CHAPTERS for name in questions.names(chapter)]
 ASKED = Number("How much?", 48.0, "GiB", 0.01, "So.", ((12.0, "A quarter."),))
 
 
 def test_there_are_questions() -> None:
-    assert NAMES
     assert len(NAMES) == len(set(NAMES))
+    # A module that is imported would take the place of what the package defines.
+    own = {name for name, made in vars(questions).items() if callable(made)}
+    assert not own & {chapter.replace("-", "_") for chapter in CHAPTERS}
+
+
+def test_chapters_ask_what_the_modules_hold() -> None:
+    """Each question stands on the page of its chapter, once, and every chapter that checks its readers has some."""
+    asked = [name for text in PAGES.values() for name in re.findall(r"^:::\{number\} (\S+)$", text, re.MULTILINE)]
+    assert sorted(asked) == sorted(NAMES)
+    assert {name.partition(".")[0] for name in asked} == set(ASKING)
+    for chapter in ASKING:
+        assert all(name.startswith(f"{chapter}.") for name in re.findall(r"\{number\} (\S+)", PAGES[chapter]))
+
+
+@pytest.mark.parametrize("chapter", ASKING)
+def test_chapters_have_questions_and_exercises(chapter: str) -> None:
+    """Five questions at least, of which one is numeric; four exercises, each with a hidden solution."""
+    text = PAGES[chapter]
+    numeric = len(re.findall(r"^:::\{number\} ", text, re.MULTILINE))
+    assert numeric >= 1
+    assert numeric + len(re.findall(r"^:::\{quiz\} ", text, re.MULTILINE)) >= 5
+    exercises = re.findall(r"^`{3,}\{exercise\}.*\n:label: (\S+)$", text, re.MULTILINE)
+    assert len(exercises) >= 4 or chapter in WITHOUT_EXERCISES
+    assert exercises == re.findall(r"^`{3,}\{solution\} (\S+)\n:class: dropdown$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_seeds_ask_for_other_numbers(name: str) -> None:
     """No mistake is accepted (`Number` refuses one), no number is broken, and the page's seeds are different."""
-    asked = [question(name, seed) for seed in range(40)]
+    asked = [pose(name, seed) for seed in range(40)]
     assert len({each.question for each in asked[:4]}) == 4
     assert len({each.answer for each in asked[:4]}) == 4
     assert len({each.answer for each in asked}) >= 8
     assert len({each.unit for each in asked}) == 1
-    assert question(name, 7) == question(name, 7)
+    assert pose(name, 7) == pose(name, 7)
     for each in asked:
         assert each.accepts(read(f"{each.answer:.6g} {each.unit}", each.unit)) or not each.tolerance
         assert all(each.mistake(value) is not None for value, _ in each.wrong)
@@ -76,7 +105,7 @@ def test_verdicts(value: float, said: str) -> None:
 
 
 def test_ask(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = question(NAMES[0], 5)
+    asked = pose(NAMES[0], 5)
     ask(NAMES[0], seed=5)
     ask(NAMES[0], f"{asked.answer} {asked.unit}", seed=5)
     shown, said = capsys.readouterr().out.splitlines()
@@ -95,7 +124,7 @@ def test_ask(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_what_cannot_be_asked_is_refused(name: str, seed: int, message: str, untyped: None) -> None:
     with pytest.raises(ValueError, match=message):
-        question(name, seed)
+        pose(name, seed)
 
 
 def test_a_question_that_accepts_a_mistake_is_refused() -> None:

@@ -430,7 +430,7 @@ def _quiz(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
 
 def _numeric(block: Block, node: SyntaxTreeNode, ctx: Context) -> str:
     try:
-        asked = questions.question(block.argument)
+        asked = questions.pose(block.argument)
     except ValueError as error:
         ctx.fail(node, str(error))
     answer = join(["<details><summary>Answer</summary>", f"**{asked.shown}**. {asked.why}", "</details>"])

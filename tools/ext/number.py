@@ -63,7 +63,7 @@ class NumberDirective(SphinxDirective):
         label = label_of(name)
         try:
             claim(self.env, label)
-            asked = [questions.question(name, seed) for seed in range(SEEDS)]
+            asked = [questions.pose(name, seed) for seed in range(SEEDS)]
             if len({(each.question, each.answer) for each in asked}) < SEEDS:
                 raise ValueError(f"expected {SEEDS} different questions of the first seeds, got some twice")
         except ValueError as error:

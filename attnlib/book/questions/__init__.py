@@ -29,11 +29,11 @@ class Number:
     """
 
     question: str
-    answer: float
+    answer: float | int
     unit: str
     tolerance: float
     why: str
-    wrong: tuple[tuple[float, str], ...]
+    wrong: tuple[tuple[float | int, str], ...]
 
     def __post_init__(self) -> None:
         """Refuse a question that cannot be asked."""
@@ -47,11 +47,11 @@ class Number:
             if not math.isfinite(value) or self.accepts(value):
                 raise ValueError(f"Number: wrong: expected a number that is not accepted, got {value} ({mistake})")
 
-    def accepts(self, value: float) -> bool:
+    def accepts(self, value: float | int) -> bool:
         """Whether a number is right, up to the tolerance."""
         return near(value, self.answer, self.tolerance)
 
-    def mistake(self, value: float) -> str | None:
+    def mistake(self, value: float | int) -> str | None:
         """What leads to this number, where it is a common mistake."""
         return next((said for wrong, said in self.wrong if near(value, wrong, self.tolerance)), None)
 
@@ -61,12 +61,12 @@ class Number:
         return with_unit(self.answer, self.unit)
 
 
-def near(value: float, target: float, tolerance: float) -> bool:
+def near(value: float | int, target: float | int, tolerance: float) -> bool:
     """Whether two numbers are the same up to a share of the second; what rounding in binary does is forgiven."""
     return abs(value - target) <= max(tolerance, 1e-9) * abs(target)
 
 
-def with_unit(value: float, unit: str) -> str:
+def with_unit(value: float | int, unit: str) -> str:
     """A number as the book writes it, and its unit.
 
     Example:
@@ -124,7 +124,7 @@ def _listed(chapter: str, known: list[str]) -> str:
     return ", ".join(f"{chapter}.{name}" for name in known) or "'chapter.question' with a chapter that has questions"
 
 
-def question(name: str, seed: int = 0) -> Number:
+def pose(name: str, seed: int = 0) -> Number:
     """The question of a seed.
 
     Args:
@@ -135,7 +135,7 @@ def question(name: str, seed: int = 0) -> Number:
         ValueError: no such question, or a seed that is no integer from 0 on.
     """
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"questions.question: seed: expected an integer from 0 on, got {seed!r}")
+        raise ValueError(f"questions.pose: seed: expected an integer from 0 on, got {seed!r}")
     return find(name)(Random(f"{name}:{seed}"))
 
 
@@ -154,7 +154,7 @@ def ask(name: str, answer: float | str | None = None, seed: int = 0) -> None:
         >>> ask("derivation.core", 1, seed=3)
         Not yet. 1 GFLOP is not within 2 % of what is right.
     """
-    asked = question(name, seed)
+    asked = pose(name, seed)
     if answer is None:
         print(asked.question, f"(a number{' in ' + asked.unit if asked.unit else ''})")
         return
