@@ -13,7 +13,8 @@ STATIC = Path(__file__).resolve().parent.parent / "theme" / "static"
 BLOCKS = (
     (0x20, 0x7E),  # ASCII
     (0xA0, 0xFF),  # Latin-1: ¬ ± × ·
-    (0x302, 0x308),  # accents
+    (0x2C6, 0x2DC),  # accents
+    (0x302, 0x308),  # the same, for what they stand on
     (0x393, 0x3F5),  # Greek
     (0x2010, 0x2037),  # dashes, quotation marks, dots, primes
     (0x2061, 0x2064),  # signs that are not seen
@@ -27,6 +28,7 @@ BLOCKS = (
     (0x22A2, 0x22A5),  # ⊢ ⊤ ⊥
     (0x22C0, 0x22C5),  # large ∧ ∨ ∩ ∪, ⋅
     (0x22EE, 0x22F1),  # dots
+    (0x2300, 0x2300),  # ⌀
     (0x2308, 0x230B),  # ⌈ ⌉ ⌊ ⌋
     (0x23DE, 0x23DF),  # braces above and below
     (0x27E8, 0x27E9),  # ⟨ ⟩

@@ -55,7 +55,7 @@ def mathml(tex: str, display: bool = False, xml: bool = False) -> str:
     answer = _engine().call("typeset", tex, display, xml)
     if "wrong" in answer:
         raise ValueError(answer["wrong"])
-    return str(answer["made"])
+    return str(answer["made"]).replace(">‾</mo>", ">¯</mo>")  # the bar that mathematics fonts have
 
 
 def plain(html: str) -> str:

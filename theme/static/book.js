@@ -8,6 +8,7 @@
     "main .cell_output .output": "Output that scrolls sideways",
     "main .pst-scrollable-table-container": "Table that scrolls sideways",
     "main .formula": "Formula that scrolls sideways",
+    "main span.math.long": "Formula that scrolls sideways",
     "main div.math .typeset": "Formula that scrolls sideways",
     "main .results-scroll, main .growth-chart .numbers": null, // they have a name and take the focus as they are
   };

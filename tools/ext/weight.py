@@ -30,10 +30,10 @@ LEFT_OVER = re.compile(
 )
 IMPORT = re.compile(r"""@import\s+["']([^"']+)["'];""")
 ADDRESS = re.compile(r"""url\((["']?)(?!data:|#)([^"')]+)\1\)""")
-# Colours of code that are the text's own; in the API a word of code may break anywhere as well.
-PLAIN = re.compile(r'<span class="(?:n|nn|p|w|gp|go|pre)">([^<]*)</span>')
+# Colours of code that are the text's own; words of the API, which may break anywhere and need no span of their own.
+PLAIN = re.compile(r'<span class="(?:n|nn|p|w|gp|go)">([^<]*)</span>')
 CODE = re.compile(r'<div class="highlight"><pre>.*?</pre></div>', re.DOTALL)
-DESCRIPTION = re.compile(r"<dd>.*?</dd>", re.DOTALL)
+WORD = re.compile(r'<span class="pre">([^<]*)</span>')
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 NAME = re.compile(r"[A-Za-z_][\w-]*")
 
@@ -184,9 +184,8 @@ def _wait(script: re.Match[str]) -> str:
 
 
 def _plain_code(text: str) -> str:
-    for pattern in (CODE, DESCRIPTION) if '<dl class="py ' in text else (CODE,):
-        text = pattern.sub(lambda code: PLAIN.sub(r"\1", code[0]), text)
-    return text
+    text = CODE.sub(lambda code: PLAIN.sub(r"\1", code[0]), text)
+    return WORD.sub(r"\1", text) if '<dl class="py ' in text else text
 
 
 def _is_unused(address: str) -> bool:
