@@ -215,7 +215,7 @@ def mathematics(page: Page) -> list[str]:
         "all => all.filter(e => !e.querySelector('math *')).map(e => e.textContent.slice(0, 120))",
     )
     wrong = page.eval_on_selector_all(
-        "math:has(merror), math:not(:has(annotation))", "all => all.map(e => e.textContent)"
+        "math:has(merror), .math math:not(:has(annotation))", "all => all.map(e => e.textContent)"
     )
     return [
         *(f"not typeset: {text}" for text in unset),
