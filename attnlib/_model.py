@@ -406,7 +406,7 @@ def training_report(found: cost.Training) -> str:
         lines.append(wrapped(f"Enough to fit, and fastest on a device: {best}."))
     elif not found.fits:
         lines.append("None of these is enough to fit.")
-    return "\n".join([*lines, wrapped("MFU at peak rates is an upper bound: programs reach less.")])
+    return "\n".join([*lines, wrapped("Times are at peak rates: programs take longer, and their MFU is lower.")])
 
 
 def step_table(found: cost.Training) -> str:

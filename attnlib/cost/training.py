@@ -58,8 +58,8 @@ class Training:
         state: bytes of "weights", "gradients" and "optimizer".
         gathered: bytes of the weights of the largest layer, where each device has but a part of them: stage 3.
         activations: bytes that a forward pass keeps for the backward pass.
-        time: seconds of the step: "forward, …", "backward, …" and "again, …", the update, and what is sent meanwhile
-            no longer than it takes.
+        time: seconds of the step: "forward, …", "backward, …" and "again, …", the update, sums over heads
+            and widths, and what passes do not hide of gradients and weights that are sent.
         sent: bytes that a device sends.
     """
 
@@ -108,7 +108,7 @@ class Training:
 
     @property
     def utilisation(self) -> float:
-        """Share of the peak that is used for what the model needs (MFU): no program exceeds it."""
+        """Share of the peak that is used for what the model needs (MFU), at the rates and overlaps assumed here."""
         rate = self.tokens_per_second
         return flops_utilisation(self.model, self.n, rate, self.device, devices=self.devices, dtype=self.dtype)
 
@@ -135,7 +135,8 @@ def training(
     A product's two gradients take its FLOPs and its bytes each. Adam keeps twelve bytes a parameter; its update reads
     and writes them. Where devices share heads and widths, layers wait for their sums, in both directions. Where they
     share sequences or positions, gradients are summed and, with ZeRO, weights gathered while passes compute; what
-    takes longer than these is a step of its own. In stage 2 gradients are summed after every pass, as none is held
+    takes longer than these is a step of its own. Gradients hide behind passes backward, weights behind the next pass
+    forward, in stage 3 behind all passes. In stage 2 gradients are summed after every pass, as none is held
     whole, in stage 3 weights are gathered for every pass. The loss is computed from parts of the vocabulary.
 
     Args:
