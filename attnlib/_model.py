@@ -12,6 +12,7 @@ from attnlib import cost
 from attnlib._numbers import binary
 from attnlib.cost.formats import near
 from attnlib.cost.roofline import Roofline
+from attnlib.cost.training import PHASES
 
 USUAL = 8192
 """The context of a model whose authors give none."""
@@ -24,18 +25,28 @@ def arguments(parser: argparse.ArgumentParser, size: Callable[[str], int], devic
     add("--config", metavar="FILE", help="a config.json in its place")
     add("--list", action="store_true", help="the published models, and the families of config.json that are read")
     add("--context", type=size, help="positions of each sequence; default: what its authors give")
-    add("--batch", type=size, default=1, help="sequences; default: %(default)s")
+    add("--batch", type=size, help="sequences; default: 1; with --train as many as devices share them")
     add("--device", type=device, default="H100", help=f"{', '.join(cost.ACCELERATORS)}; default: %(default)s")
     add("--devices", type=size, default=1, help="how many share the model; default: %(default)s")
-    ways = f"how: {', '.join(cost.parallel.WAYS)}, or counts such as tensor=4,data=2; default: %(default)s"
-    add("--parallel", default="tensor", help=ways)
+    ways = (
+        f"how: {', '.join(cost.parallel.WAYS)}, or counts such as tensor=4,data=2; default: tensor; with --train data"
+    )
+    add("--parallel", help=ways)
     add("--link", type=linked, help=f"what joins them, in place of the device's own: {', '.join(cost.LINKS)}")
     add("--dtype", default="bfloat16", help=f"of weights: {', '.join(cost.FORMATS)}; default: %(default)s")
     add("--kv-dtype", default="bfloat16", help="of keys and values: the same; default: %(default)s")
     add("--page", type=size, default=16, help="positions that are allocated together; default: %(default)s")
     add("--usable", type=float, default=0.9, help="share of the memory that may be used; default: %(default)s")
     add("--fit", action="store_true", help="the longest context and the largest batch that fit")
+    add("--train", action="store_true", help="a step of training in place of prefill and tokens")
+    add("--micro", type=size, help="with --train: sequences at a time on a device; default: all of its own")
+    add("--zero", type=int, choices=range(4), help="with --train: stage of ZeRO; default: 0")
+    add("--recompute", choices=cost.passes.RECOMPUTED, help="with --train: what is computed twice; default: scores")
     add("--json", action="store_true", help="numbers for a program")
+
+
+TRAIN = ("micro", "zero", "recompute")
+"""Options of a step of training alone."""
 
 
 def run(options: argparse.Namespace) -> str:
@@ -44,21 +55,42 @@ def run(options: argparse.Namespace) -> str:
         return listing()
     model = chosen(options.name, options.config)
     common: dict[str, Any] = {"devices": options.devices, "page": options.page, "usable": options.usable}
-    common["parallel"] = cost.parallel.parallel_of("python -m attnlib model", options.devices, options.parallel)
+    given = options.parallel or ("data" if options.train else "tensor")
+    common["parallel"] = cost.parallel.parallel_of("python -m attnlib model", options.devices, given)
     common["link"] = options.link
     formats: dict[str, Any] = {
         "weights": cost.formats.format_of("python -m attnlib model", "--dtype", options.dtype),
         "cache": cost.formats.format_of("python -m attnlib model", "--kv-dtype", options.kv_dtype),
     }
     device = options.device
+    trained = {name: getattr(options, name) for name in TRAIN if getattr(options, name) is not None}
+    if options.train:
+        return train(model, options, common, trained)
+    if trained:
+        raise ValueError(f"--train: expected with --{next(iter(trained))}, got none")
     common["dtype"] = "bfloat16" if "bfloat16" in device.matmul else "float16"
     context = options.context or model.context or USUAL
-    found = cost.serving(model, context, device, batch=options.batch, **common, **formats)
+    found = cost.serving(model, context, device, batch=options.batch or 1, **common, **formats)
     if options.fit:
         if not model.causal:
             raise ValueError(f"--fit: expected a model that generates, got {model.name}")
         return fit(found, common, options.json)
     return as_json(found) if options.json else report(found)
+
+
+def train(model: cost.Model, options: argparse.Namespace, common: dict[str, Any], trained: dict[str, Any]) -> str:
+    """Return what the command prints of a step of training."""
+    for name in ("fit", "page", "kv_dtype"):
+        if getattr(options, name) not in (False, 16, "bfloat16"):
+            raise ValueError(f"--{name.replace('_', '-')}: expected none with --train, got {getattr(options, name)}")
+    device, dtype = options.device, options.dtype
+    if dtype == "bfloat16" and dtype not in device.matmul:
+        dtype = "float16"
+    context = options.context or model.context or USUAL
+    batch = options.batch or common["parallel"].data
+    shared = {key: common[key] for key in ("devices", "usable", "parallel", "link")}
+    found = cost.training(model, context, device, batch=batch, dtype=dtype, **shared, **trained)
+    return training_json(found) if options.json else training_report(found)
 
 
 def linked(name: str) -> cost.Link:
@@ -325,6 +357,112 @@ def as_json(found: cost.Serving) -> str:
             "token": times(found.decode),
             "sent": found.sent,
             "alternatives": {name: short(other) for name, other in cost.alternatives(found).items()},
+        },
+        indent=1,
+    )
+
+
+def training_report(found: cost.Training) -> str:
+    """Return the tables of a step of training and what follows from them."""
+    model = found.model
+    whole, active = cost.model_parameters(model), cost.model_parameters(model, active=True)
+    work = f", {scaled(active)} at work" if active < 0.9 * whole else ""
+    shared = "" if found.devices == 1 else f" ({found.parallel}, ZeRO stage {found.zero})".replace(",", ", ")
+    shared = shared.replace("  ", " ")
+    again = {"nothing": "nothing computed again"}.get(found.recompute, f"{found.recompute} computed again")
+    lines = [
+        wrapped(f"{model.name}: {scaled(whole)} parameters{work}, trained with Adam in {found.dtype}"),
+        wrapped(
+            f"{found.batch} × {found.n:,} positions, {found.micro} of these at a time on a device; "
+            f"{found.devices} × {found.device.name}{shared}, {again}"
+        ),
+    ]
+    if model.context is not None and found.n > model.context:
+        lines.append(f"longer than the {model.context:,} positions that its authors give")
+    held = {**found.state, "a layer's weights": found.gathered, "activations": found.activations}
+    rows = [("on each device", "bytes", "share", "")]
+    for what, size in {**held, "needed": found.needed}.items():
+        if size:
+            rows.append((what, binary(size), f"{100 * size / found.needed:.0f} %", ""))
+    usable = f"{100 * found.usable:.3g} % of {found.device.memory / 1e9:.3g} GB"
+    rows.append(("usable", binary(found.memory), "", usable))
+    most = max(held, key=lambda what: held[what])
+    free = found.memory - found.needed
+    said = f"It fits: {binary(free)} free." if found.fits else f"It does not fit: {binary(-free)} too much."
+    lines += ["", aligned(rows, right=(1, 2)), "", f"{said} Most is {most}.", "", step_table(found), ""]
+    others = cost.training_alternatives(found)
+    head = ("one change", "needed", "fits", "step", "tokens/s", "MFU")
+    cells = [
+        (
+            *(name, binary(x.needed), "yes" if x.fits else "no", seconds(x.time.seconds)),
+            *(f"{x.tokens_per_second:,.0f}", f"{100 * x.utilisation:.0f} %"),
+        )
+        for name, x in {"none": found, **others}.items()
+    ]
+    lines += [aligned([head, *cells], right=(1, 3, 4, 5)), ""]
+    fit = {name: x for name, x in others.items() if x.fits}
+    if not found.fits and fit:
+        best = max(fit, key=lambda name: fit[name].tokens_per_second / fit[name].devices)
+        lines.append(wrapped(f"Enough to fit, and fastest on a device: {best}."))
+    elif not found.fits:
+        lines.append("None of these is enough to fit.")
+    return "\n".join([*lines, wrapped("Times are at peak rates: programs take longer, and their MFU is lower.")])
+
+
+def step_table(found: cost.Training) -> str:
+    """Return where the time of a step of training goes."""
+    whole = found.time.seconds
+    rows = [("one step, at peak rates", "", "share", "waits for", "most of it")]
+
+    def row(name: str, steps: list[cost.StepTime]) -> None:
+        time, slowest = sum(x.seconds for x in steps), max(steps, key=lambda x: x.seconds)
+        within = slowest.name.partition(", ")[2] if len(steps) > 1 else ""
+        rows.append((name, seconds(time), f"{100 * time / whole:.0f} %", str(slowest.bound), within))
+
+    rest = list(found.time.steps)
+    for phase, title in zip(PHASES, ("forward", "backward", "computed again"), strict=True):
+        own = [x for x in rest if x.name.startswith(f"{phase}, ")]
+        rest = [x for x in rest if x not in own]
+        if own:
+            row(f"{title}, {found.passes} ×" if found.passes > 1 else title, own)
+    for step in rest:
+        row(step.name, [step])
+    rows.append(("the step", seconds(whole), "", "", ""))
+    rows.append(("tokens a second", f"{found.tokens_per_second:,.0f}", "", "", "of all devices"))
+    rows.append(("MFU, at most", f"{100 * found.utilisation:.1f} %", "", "", "of the peak"))
+    if found.sent:
+        rows.append(("a device sends", binary(found.sent), "", "", "in the step"))
+    return aligned(rows, right=(1, 2))
+
+
+def training_json(found: cost.Training) -> str:
+    """Return every number of the report of a step of training."""
+
+    def short(x: cost.Training) -> dict[str, Any]:
+        rates = {"tokens_per_second": x.tokens_per_second, "utilisation": x.utilisation}
+        return {"needed": x.needed, "fits": x.fits, "step_seconds": x.time.seconds, **rates}
+
+    steps = [{"step": s.name, "seconds": s.seconds, "bound": str(s.bound)} for s in found.time.steps]
+    settings = ("batch", "micro", "passes", "devices", "zero", "recompute", "dtype")
+    return json.dumps(
+        {
+            "model": found.model.name,
+            "source": found.model.source,
+            "parameters": cost.model_parameters(found.model),
+            "active_parameters": cost.model_parameters(found.model, active=True),
+            "context": found.n,
+            **{x: getattr(found, x) for x in settings},
+            "device": found.device.name,
+            "parallel": vars(found.parallel),
+            "link": None if found.link is None else found.link.name,
+            "state": found.state,
+            "gathered": found.gathered,
+            "activations": found.activations,
+            "usable": found.memory,
+            **short(found),
+            "steps": steps,
+            "sent": found.sent,
+            "alternatives": {name: short(other) for name, other in cost.training_alternatives(found).items()},
         },
         indent=1,
     )

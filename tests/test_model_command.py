@@ -73,6 +73,36 @@ def test_ways_to_share(capsys):
     assert (given["sent"], given["token"]["seconds"]) == (found.sent, found.decode.seconds)
 
 
+TRAINED = ["llama-3.1-8b", "--train", "--batch", "32", "--context", "8192", "--devices", "8"]
+
+
+def test_a_step_of_training(capsys):
+    said = run(capsys, *TRAINED)
+    assert "It does not fit: 205 GiB too much. Most is activations." in said
+    assert "8 × H100 SXM (data=8, ZeRO stage 0), scores computed again" in " ".join(said.split())
+    assert "MFU, at most" in said
+    assert "Enough to fit, and fastest on a device: all of these." in said
+    small = run(capsys, *TRAINED, "--micro", "1", "--zero", "2", "--recompute", "layers", "--link", "pcie-5")
+    assert "It fits" in small
+    assert "forward, 4 ×" in small
+    assert "weights, not hidden" in small
+    given = json.loads(run(capsys, *TRAINED, "--micro", "1", "--zero", "3", "--json"))
+    found = cost.training(cost.MODELS["llama-3.1-8b"], 8192, H100, batch=32, micro=1, devices=8, zero=3)
+    assert (given["needed"], given["fits"], given["state"]) == (found.needed, found.fits, found.state)
+    assert (given["step_seconds"], given["utilisation"]) == (found.time.seconds, found.utilisation)
+    assert sum(x["seconds"] for x in given["steps"]) == pytest.approx(found.time.seconds)
+    assert given["alternatives"]["layers again"]["needed"] < given["needed"]
+    # As many sequences as devices share, and float16 where there is no bfloat16.
+    assert "4 × 1,024 positions, 1 of" in run(capsys, "gpt-2", "--train", "--devices", "4", "--device", "A100")
+    assert "float16" in run(capsys, "gpt-2", "--train", "--device", "t4")
+
+
+@pytest.mark.parametrize("name", cost.MODELS)
+def test_every_model_can_be_trained(capsys, name):
+    options = ["--train", "--devices", "16", "--parallel", "tensor=4,data=4", "--context", "3000", "--batch", "8"]
+    assert f"{cost.MODELS[name].name}:" in run(capsys, name, *options)
+
+
 def test_fit(capsys):
     given = json.loads(run(capsys, *ASKED, "--fit", "--json"))
     assert [(x["weights"], x["cache"]) for x in given["fits"]] == [
@@ -116,6 +146,15 @@ BAD = {
     "no context": (["gpt-2", "--context", "0"], "--context: expected an integer of at least 1, got '0'"),
     "too much memory": (["gpt-2", "--usable", "2"], "usable: expected a number above 0 and at most 1, got 2.0"),
     "an encoder that generates": (["bert-base", "--fit"], "--fit: expected a model that generates, got BERT-base"),
+    "a stage without training": (["gpt-2", "--zero", "1"], "--train: expected with --zero, got none"),
+    "no such stage": (["gpt-2", "--train", "--zero", "4"], "--zero: invalid choice"),
+    "training that fits": (["gpt-2", "--train", "--fit"], "--fit: expected none with --train"),
+    "a cache in training": (["gpt-2", "--train", "--kv-dtype", "fp8"], "--kv-dtype: expected none with --train"),
+    "training in int4": (["gpt-2", "--train", "--dtype", "int4"], "dtype: expected one of"),
+    "an odd batch": (
+        ["gpt-2", "--train", "--devices", "4", "--batch", "6"],
+        "expected a multiple of data = 4, got 6",
+    ),
     "no file": (["--config", "/nowhere.json"], "--config: expected a file, got '/nowhere.json'"),
 }
 

@@ -780,7 +780,7 @@ CLAIMS: tuple[Claim, ...] = (
         r"layer, in 16 bits. Keys of width 192 and values of width 128 for each of 128 heads would be {fewer} times "
         r"as many numbers.",
         _latent,
-        "sec-selection",
+        "sec-production-latent",
         "generation",
     ),
     Claim(

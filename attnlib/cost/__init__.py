@@ -118,6 +118,9 @@ from attnlib.cost.traffic import Traffic as Traffic
 from attnlib.cost.traffic import Transfer as Transfer
 from attnlib.cost.traffic import attention_io as attention_io
 from attnlib.cost.traffic import flash_attention_io as flash_attention_io
+from attnlib.cost.training import Training as Training
+from attnlib.cost.training import training as training
+from attnlib.cost.training import training_alternatives as training_alternatives
 from attnlib.cost.transformer import transformer_layer as transformer_layer
 from attnlib.cost.window import window_attention as window_attention
 from attnlib.cost.window import window_pairs as window_pairs

@@ -424,7 +424,7 @@ def model_training(
         forward = model_forward(model, n, batch=batch, causal_half=causal_half)
     both = [(model, n)] if model.encoder is None else [(model, n), (model.encoder, model.memory)]
     scores = sum(
-        count * 2 * batch * _scores(mixer, length, part.causal, causal_half)
+        count * 2 * batch * score_products(mixer, length, part.causal, causal_half)
         for part, length in both
         for mixer, count in part.mixers.items()
     )
@@ -444,15 +444,20 @@ def model_training(
     )
 
 
-def _scores(mixer: Mixer, n: int, causal: bool, half: bool) -> int:
-    """Multiply-adds of a sequence's scores."""
+def score_products(mixer: Mixer, n: int, causal: bool, half: bool, past: int = 0) -> int:
+    """Count the multiply-adds of a sequence's scores, of n queries after `past` positions.
+
+    Example:
+        >>> score_products(SelfAttention(2, 8), 3, True, True)  # six pairs
+        96
+    """
     if isinstance(mixer, StateAttention | StateSpace):
         return 0
     most = None if mixer.index is None else mixer.index.top
     if isinstance(mixer, LatentAttention):
-        return met_pairs(n, 0, most, causal, half) * mixer.h * (mixer.d_nope + mixer.d_rope)
+        return met_pairs(n, past, most, causal, half) * mixer.h * (mixer.d_nope + mixer.d_rope)
     most = mixer.window if most is None else most
-    pairs = n * mixer.memory if mixer.memory else met_pairs(n, 0, most, causal, half)
+    pairs = n * mixer.memory if mixer.memory else met_pairs(n, past, most, causal, half)
     return pairs * mixer.h * mixer.d_k
 
 
