@@ -79,15 +79,6 @@
     });
   };
 
-  // An excerpt that search shows is text: of a formula it keeps what stands in the page, not its TeX.
-  const searchInWords = () => {
-    if (typeof Search === "undefined" || !Search.htmlToText) return;
-    const original = Search.htmlToText;
-    Search.htmlToText = (html, anchor) => original(html.replace(/<annotation\b[^]*?<\/annotation>/g, ""), anchor);
-  };
-  // The page of results loads its scripts after this one.
-  document.addEventListener("DOMContentLoaded", searchInWords);
-
   const start = () => {
     rememberCode();
     openTarget();
