@@ -32,7 +32,7 @@ def draw(title: str, path: Path) -> None:
     terms = {name: widgets.formulas()[name] for name in ("projections", "core")}
     crossing = int(sympy.solve(sympy.Eq(*terms.values()), n)[0].subs(d, WIDTH))
     lengths = np.geomspace(crossing / 16, crossing * 16, 200)
-    with plot.style(), mpl.rc_context({"font.family": "DejaVu Serif", "text.parse_math": True}):
+    with plot.style(), mpl.rc_context({"font.family": "DejaVu Serif", "mathtext.fontset": "dejavuserif", "savefig.facecolor": GROUND}):
         fig = plt.figure(layout="none", figsize=(CARD_SIZE[0] / 100, CARD_SIZE[1] / 100), dpi=100, facecolor=GROUND)
         fig.text(0.06, 0.80, title, size=44, color=INK)
         said = "What a self-attention layer costs,\nand whether it could be cheaper"
