@@ -10,6 +10,9 @@ KEEP_GOING ?=# make book KEEP_GOING=1: a chapter that fails becomes a page that 
 PORT ?= 8000# where `make serve` listens; 0 takes any free port
 SUITE ?= exact# what `make bench` times, into a file of this machine in attnlib/book/data/
 SEED ?= 0# make assignments SEED=7 changes every number of them
+VERSION =# what `make release` cuts
+DRY = 1# 0: it writes
+INDEX =# 1: notebooks install the release from the package index
 BENCH ?=# further arguments of benchmarks/run.py, table.py or heads.py
 PIP = bin/python -m pip --disable-pip-version-check --quiet install
 
@@ -17,7 +20,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help interpreters find book pdf epub test test-full test-library serve notebooks assignments lint lock linkcheck bench bench-table bench-heads clean
+.PHONY: help interpreters find book pdf epub test test-full test-library serve notebooks assignments lint lock linkcheck bench bench-table bench-heads release clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +90,9 @@ bench-table: .venv/.attnlib ## time layers over length and width, write benchmar
 
 bench-heads: .venv/.attnlib ## train small models, write attnlib/book/data/heads.npz (two minutes, BENCH=--quick: two steps each)
 	.venv/bin/python benchmarks/heads.py $(BENCH)
+
+release: .venv/.attnlib ## build and check wheel and source archive; VERSION=0.2.0 says what a release changes, DRY=0 changes it
+	.venv/bin/python -m tools.release $(VERSION) $(if $(filter 0,$(DRY)),--write) $(if $(filter 1,$(INDEX)),--index)
 
 clean: ## remove what was built, and the environments
 	rm -rf _build .venv .venv-* *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,6 +20,10 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # asked of the installation: it stands in pyproject.toml alone
+        from importlib.metadata import version
+
+        return version("attnlib")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = import_module(_HOMES[name])

@@ -32,18 +32,23 @@ def draw(title: str, path: Path) -> None:
     terms = {name: widgets.formulas()[name] for name in ("projections", "core")}
     crossing = int(sympy.solve(sympy.Eq(*terms.values()), n)[0].subs(d, WIDTH))
     lengths = np.geomspace(crossing / 16, crossing * 16, 200)
-    with plot.style(), mpl.rc_context({"font.family": "DejaVu Serif", "mathtext.fontset": "dejavuserif", "savefig.facecolor": GROUND}):
+    with (
+        plot.style(),
+        mpl.rc_context(
+            {"font.family": "DejaVu Serif", "mathtext.fontset": "dejavuserif", "savefig.facecolor": GROUND}
+        ),
+    ):
         fig = plt.figure(layout="none", figsize=(CARD_SIZE[0] / 100, CARD_SIZE[1] / 100), dpi=100, facecolor=GROUND)
         fig.text(0.06, 0.80, title, size=44, color=INK)
         said = "What a self-attention layer costs,\nand whether it could be cheaper"
         fig.text(0.06, 0.56, said, size=19, color=MUTED, linespacing=1.5)
         for row, (name, colour) in enumerate((("projections", TEAL), ("core", OCHRE))):
-            product = sympy.latex(terms[name], order="lex").replace("d n^{2}", "n^{2} d").replace("d^{2} n", "n d^{2}")
+            product = widgets.terms()[name].replace("²", "^2")
             fig.text(0.06, 0.35 - 0.15 * row, f"${product}$", size=36, color=colour)
             label = {"core": "the quadratic core"}.get(name, name)
             fig.text(0.21, 0.36 - 0.15 * row, label, size=18, color=MUTED)
         ax = fig.add_axes((0.57, 0.12, 0.38, 0.58), facecolor=GROUND)
-        for (name, term), colour, dash in zip(terms.items(), (TEAL, OCHRE), ("--", "-"), strict=True):
+        for term, colour, dash in zip(terms.values(), (TEAL, OCHRE), ("--", "-"), strict=True):
             ax.loglog(lengths, sympy.lambdify(n, term.subs(d, WIDTH))(lengths), dash, color=colour, lw=4)
         ax.plot([crossing], [float(terms["core"].subs({n: crossing, d: WIDTH}))], "o", color=INK, ms=11)
         ax.annotate(
@@ -52,8 +57,8 @@ def draw(title: str, path: Path) -> None:
         )  # fmt: skip
         ax.set(xticks=[], yticks=[], xlabel="length n", ylabel="FLOPs")
         ax.minorticks_off()
-        ax.xaxis.label.set_size(17)
-        ax.yaxis.label.set_size(17)
+        ax.xaxis.label.set_fontsize(17)
+        ax.yaxis.label.set_fontsize(17)
         ax.spines[["top", "right"]].set_visible(False)
         beside = path.with_name(f".{path.name}.new")
         fig.savefig(beside, format="png", metadata={"Software": None, "Title": title})

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -51,6 +52,13 @@ class Book:
 def read_book(root: Path) -> Book:
     """Read _config.yml and _toc.yml in `root`."""
     return Book(root, read_repository(root), tuple(read_documents(root)), read_extensions(read_settings(root)))
+
+
+def read_released(root: Path) -> str:
+    """The release on the package index that notebooks install: `released` in pyproject.toml, set by tools.release."""
+    file = root / "pyproject.toml"
+    settings = tomllib.loads(file.read_text("utf8")) if file.is_file() else {}
+    return str(settings.get("tool", {}).get("book", {}).get("released", ""))
 
 
 def read_chapter(path: Path, extensions: tuple[str, ...]) -> nbformat.NotebookNode | None:
@@ -125,7 +133,7 @@ def convert(chapter: nbformat.NotebookNode, ctx: Context) -> nbformat.NotebookNo
     title, _, opening = first.source.partition("\n")
     if first.cell_type != "markdown" or not title.startswith("# "):
         raise ConversionError(f"{ctx.file}:1: the chapter does not open with its title, '# …'")
-    cells = [_markdown(f"{title}\n\n{links(ctx)}"), _code(install(ctx.repository))]
+    cells = [_markdown(f"{title}\n\n{links(ctx)}"), _code(install(ctx.repository, read_released(ctx.root)))]
     if opening.strip():
         cells.append(_markdown(opening.strip("\n")))
     cells += rest
@@ -142,13 +150,13 @@ def links(ctx: Context) -> str:
     return f"[{badge}]({colab})\n\nThis notebook runs the code of [the chapter in the book]({page})."
 
 
-def install(repository: Repository) -> str:
-    """The first code cell. Colab's own jax and numpy meet attnlib's lower bounds, so they stay."""
-    return (
-        "import importlib.util\n\n"
-        'if importlib.util.find_spec("attnlib") is None:\n'
-        f'    %pip install -q "attnlib[book] @ git+{repository.url}"'
-    )
+def install(repository: Repository, released: str = "") -> str:
+    """The first code cell: the release, where notebooks go with one, else the repository.
+
+    Colab's own jax and numpy meet attnlib's lower bounds, so they stay.
+    """
+    source = f"attnlib[book]=={released}" if released else f"attnlib[book] @ git+{repository.url}"
+    return f'import importlib.util\n\nif importlib.util.find_spec("attnlib") is None:\n    %pip install -q "{source}"'
 
 
 def body(chapter: nbformat.NotebookNode, ctx: Context) -> Iterator[nbformat.NotebookNode]:

@@ -33,13 +33,14 @@ UNLISTED = ("search", "404")
 
 def words(node: nodes.Node) -> str:
     """The text of a part of a page, its formulas in Unicode."""
+    text = str(node.astext())
     if isinstance(node, (nodes.math, nodes.math_block)):
         try:
-            return readable(mathml(node.astext()))
+            return readable(mathml(text))
         except ValueError:  # said by tools.ext.formulas
-            return node.astext()
+            return text
     if isinstance(node, nodes.Text):
-        return node.astext()
+        return text
     if isinstance(node, (nodes.raw, nodes.image)):
         return ""
     return "".join(map(words, node.children))
@@ -125,7 +126,9 @@ def add_head(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
 
 def sitemap(site: str, documents: list[str]) -> str:
     """Every page in the order of the book. No dates: a build does not know when a text was changed."""
-    rows = [f"  <url><loc>{escape(site + ('' if page == 'index' else f'{page}.html'))}</loc></url>" for page in documents]
+    rows = [
+        f"  <url><loc>{escape(site + ('' if page == 'index' else f'{page}.html'))}</loc></url>" for page in documents
+    ]
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">'
     return "\n".join([head, *rows, "</urlset>", ""])
 
@@ -137,15 +140,13 @@ def anchored(html: str, path: str) -> str:
         >>> anchored('<a href="index.html"><a href="#x"><a href="https://a.b/"><form action="./s">', "/book/")
         '<a href="/book/index.html"><a href="#x"><a href="https://a.b/"><form action="/book/s">'
     """
-    return re.sub(
-        r'\b(href|src|action|data-content_root)="(?![a-z]+:|[/#])(?:\./)?([^"]*)"', rf'\1="{path}\2"', html
-    )
+    return re.sub(r'\b(href|src|action|data-content_root)="(?![a-z]+:|[/#])(?:\./)?([^"]*)"', rf'\1="{path}\2"', html)
 
 
 def _settings(app: Sphinx, config: Config) -> None:
     theme = config.html_theme_options
     address = make_repository(theme.get("repository_url"), theme.get("repository_branch")).site
-    config.html_baseurl = config.html_baseurl or address  # type: ignore[attr-defined]
+    config.html_baseurl = config.html_baseurl or address
 
 
 def _missing(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:

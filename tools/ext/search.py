@@ -1,8 +1,8 @@
 """Search finds sections: the text of each, in one script that the page of results alone loads.
 
-Sphinx's own search finds pages, shows the beginning of the page's source as an excerpt, and fetches pages for it, which
-no browser allows from a file. Here ``_static/sections.js`` holds the text that a reader sees, section by section, read
-from the built pages; formulas are Unicode in it (``8nd²``). What finds, ranks and shows is ``theme/static/search.js``.
+Sphinx's own search finds pages and fetches them for its excerpts, which no browser allows from a file. Here
+``_static/sections.js`` holds the text that a reader sees, section by section, read from the built pages; formulas are
+Unicode in it (``8nd²``). What finds, ranks and shows is ``theme/static/search.js``.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ def _word(node: ElementTree.Element) -> str:
 
 @cache
 def readable(math: str) -> str:
-    """A ``<math>`` element as a line of Unicode, as a reader would type it.
+    r"""A ``<math>`` element as a line of Unicode, as a reader would type it.
 
     Example:
         >>> from tools.mathml import mathml
-        >>> [readable(mathml(tex)) for tex in ("8nd^2 + 4n^2d", r"O(n^2)", r"QK^T/\\sqrt{d_k}")]
+        >>> [readable(mathml(tex)) for tex in ("8nd^2 + 4n^2d", r"O(n^2)", r"QK^T/\sqrt{d_k}")]
         ['8nd² + 4n²d', 'O(n²)', 'QK^T/√(dₖ)']
     """
     try:
@@ -191,7 +191,7 @@ def _weight(page: str, heading: str) -> float:
 
 
 def index(html: Path, names: list[str]) -> dict[str, Any]:
-    """What ``search.js`` searches: pages with address and title, sections with page, anchor, heading, text, weight."""
+    """What ``search.js`` reads: pages (address, title) and sections (page, anchor, heading, text, weight)."""
     pages, rows = [], []
     for name in names:
         sections = read_sections((html / f"{name}.html").read_text(encoding="utf-8"))
