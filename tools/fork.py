@@ -2,8 +2,8 @@
 
     python -m tools.fork --repository https://github.com/x/y --author "Ada Byron" --author "Bo Li"
 
-Rewrites _config.yml, pyproject.toml, CITATION.cff, .zenodo.json, README.md and the links in notebooks/. Credit
-stays where the licences ask for it: LICENSE and LICENSE-text get a line for the new authors above that for the old ones.
+Rewrites _config.yml, pyproject.toml, CITATION.cff, .zenodo.json, README.md and the links in notebooks/. Credit stays
+where the licences ask for it: LICENSE and LICENSE-text get a line for the new authors above that for the old ones.
 All files are read before the first is written. `--dry-run` names them and writes nothing.
 """
 

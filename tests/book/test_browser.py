@@ -30,13 +30,13 @@ from book.pages import (
     visit,
 )
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, Locator, Page, Response
+from playwright.sync_api import Browser, Locator, Page, Response, Route
 from support import FULL
 
 from attnlib.book.questions import FACTORS, Number, near, verdict
 from tools.files import read_documents
 from tools.mathfont import BLOCKS
-from tools.repository import make_repository
+from tools.repository import make_repository, read_repository
 
 HTML = ROOT / "_build" / "html"
 VENDOR = ROOT / "theme" / "vendor" / "temml"
@@ -168,22 +168,98 @@ def test_sidebar_on_a_phone(running: Browser, site: str) -> None:
         assert [*axe(page), *sideways(page), *seen.problems] == []
 
 
-def test_search(running: Browser, site: str) -> None:
-    """Search finds a page without any other host."""
-    with context(running, "light") as opened, visit(opened, site, "index.html") as seen:
+ASKED = {
+    "KV cache": "generation.html#",
+    "n^2": "cheat-sheet.html#why-not-just-o-n-2",
+    "FlashAttention": "flash.html",
+    "orthogonal vectors": "lower-bound.html#orthogonal-vectors",
+    "when is attention cheaper than an RNN": "recurrence.html#who-does-less-work",
+}
+FOUND = "#search-results li"
+
+
+def hits(page: Page, words: str) -> list[str]:
+    """Where the first three results lead; each has an excerpt of the text with what was found in it marked."""
+    page.locator(".bd-search-container input").fill(words)
+    page.wait_for_function("words => document.querySelector('#search-status').textContent.includes(words)", arg=words)
+    marks = page.locator(f"{FOUND} .context mark").all_inner_texts()
+    assert marks
+    assert not [text for text in page.locator(f"{FOUND} .context").all_inner_texts() if "\\" in text]
+    return [str(link.get_attribute("href")) for link in page.locator(f"{FOUND} a").all()[:3]]
+
+
+@pytest.mark.parametrize("kind", ["http", "file"])
+def test_search_finds_sections(running: Browser, site: str, html: Path, kind: str) -> None:
+    """From any page, by keyboard alone, and from a page that is a file, too."""
+    place = site if kind == "http" else html.as_uri()
+    with context(running, "light") as opened, visit(opened, place, "index.html") as seen:
         page = seen.page
         page.keyboard.press("Control+k")
         page.locator("#pst-search-dialog input[type=search]").fill("softmax")
         page.keyboard.press("Enter")
         page.wait_for_url("**/search.html?q=softmax*")
-        first = page.locator("#search-results li a").first
-        first.wait_for(timeout=10_000)
-        assert re.search(r"\.html", first.get_attribute("href") or "")
-        page.wait_for_function("document.querySelector('#search-results .search-summary')?.textContent.trim()")
-        page.wait_for_function("document.querySelectorAll('#search-results li p.context').length > 2")
-        excerpts = page.locator("#search-results li p.context").all_inner_texts()
-        assert [text for text in excerpts if "\\" in text] == []
+        page.locator(FOUND).first.wait_for(timeout=20_000)
+        assert "softmax" in page.title()
+        for words, section in ASKED.items():
+            assert any(section in link for link in hits(page, words)), words
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/chapters/**")
+        assert page.locator("main h1").count() == 1
+        assert seen.problems == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", [WIDE, PHONE])
+def test_results_of_search(running: Browser, site: str, theme: str, size: tuple[int, int]) -> None:
+    """They can be read on a phone, in the dark, and by a screen reader, which hears how many there are."""
+    with context(running, theme, size) as opened, visit(opened, site, "search.html?q=KV+cache") as seen:
+        page = seen.page
+        page.locator(FOUND).first.wait_for(timeout=20_000)
+        assert page.get_by_role("status").filter(has_text=re.compile(r"^\d+ .*sections found")).count() == 1
+        assert page.get_by_role("heading", level=2).count() > 3
         assert [*axe(page), *sideways(page), *seen.problems] == []
+        page.locator(".bd-search-container input").fill("<b>zzqq")
+        page.get_by_text("No section has “<b>zzqq”").wait_for()
+        assert page.locator(FOUND).count() == 0
+        assert [*axe(page), *seen.problems] == []
+
+
+def test_only_the_page_of_results_loads_what_it_searches(running: Browser, site: str) -> None:
+    for name, loads in (("chapters/memory.html", False), ("search.html", False), ("search.html?q=n", True)):
+        asked: list[str] = []
+        with context(running, "light") as opened:
+            page = opened.new_page()
+            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            page.goto(f"{site}/{name}", wait_until="networkidle")
+        assert any("sections.js" in url for url in asked) == loads, name
+
+
+def test_an_address_that_leads_nowhere(running: Browser, html: Path) -> None:
+    """The page for it is whole at any depth: its own addresses begin at the host."""
+    path = urlsplit(read_repository(ROOT).site).path
+    with serve(html) as site, context(running, "light") as opened:
+        page, failed = opened.new_page(), list[str]()
+        missing = (html / "404.html").read_text(encoding="utf-8")
+
+        def answer(route: Route) -> None:
+            asked = urlsplit(route.request.url).path
+            if asked.startswith(path) and (html / asked.removeprefix(path)).is_file():
+                route.fulfill(path=html / asked.removeprefix(path))
+            elif asked.endswith("/nothing"):
+                route.fulfill(body=missing, content_type="text/html")
+            else:
+                failed.append(route.request.url)
+                route.abort()
+
+        page.route("**/*", answer)
+        page.goto(f"{site}{path}chapters/deep/er/nothing", wait_until="load")
+        assert page.locator("h1").inner_text() == "No such page"
+        assert failed == []
+        assert [*axe(page), *sideways(page)] == []
+        page.locator(".bd-search-container input").fill("softmax")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**{path}search.html?q=softmax")
 
 
 def test_formulas_can_be_spoken(running: Browser, site: str) -> None:

@@ -760,7 +760,7 @@ def test_the_book_itself(html: Path, root: Path) -> None:
 
 def test_pages_say_nothing_of_the_day_and_lead_to_no_empty_index(good: Path) -> None:
     html = good / "_build" / "html"
-    assert {page.name for page in html.glob("*.html")} == {"index.html", "search.html"}
+    assert {page.name for page in html.glob("*.html")} == {"index.html", "search.html", "404.html"}
     for page in html.rglob("*.html"):
         text = page.read_text()
         assert "last-update" not in text, page

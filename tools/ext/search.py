@@ -77,7 +77,7 @@ def _word(node: ElementTree.Element) -> str:
     if name == "msubsup":
         return parts[0] + _characters(parts[1], LOWERED, "_") + _characters(parts[2], RAISED, "^")
     if name == "mfrac":
-        return "/".join(part if len(part) == 1 or part.isalnum() else f"({part})" for part in parts)
+        return "/".join(part if re.fullmatch(r"\w+|√\([^()]*\)", part) else f"({part})" for part in parts)
     if name in ("msqrt", "mroot"):
         inside = "".join(parts[:1] if name == "mroot" else parts)
         return f"√{inside}" if len(inside) == 1 else f"√({inside})"
