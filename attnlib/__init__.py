@@ -21,9 +21,12 @@ __all__ = sorted(_HOMES)
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":  # asked of the installation: it stands in pyproject.toml alone
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("attnlib")
+        try:
+            return version("attnlib")
+        except PackageNotFoundError:
+            raise AttributeError("attnlib is not installed, so it has no __version__") from None
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = import_module(_HOMES[name])

@@ -76,9 +76,10 @@ def engine() -> Iterator[Any]:
 ANSWER = """
 (text) => {
   const {query, hits} = bookSearch.search(globalThis.book, text);
-  const said = hit => bookSearch.excerpt(hit.section, query).map(([t, marked]) => marked ? `[${t}]` : t).join("");
+  const mark = ([text, marked]) => marked ? `[${text}]` : text;
+  const said = hit => bookSearch.excerpt(hit.section, query).map(mark).join("");
   return JSON.stringify(hits.map(hit => ({
-    to: `${hit.section.address}#${hit.section.anchor}`, heading: hit.section.heading, said: said(hit), score: hit.score,
+    to: `${hit.section.address}#${hit.section.anchor}`, heading: hit.section.heading, said: said(hit),
   })));
 }
 """

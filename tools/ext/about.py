@@ -50,7 +50,7 @@ def shorten(text: str, longest: int = LONGEST) -> str:
     """As many whole sentences as fit, or as many words.
 
     Example:
-        >>> shorten("One. Two three. Four.", 16), shorten("One two three", 8)
+        >>> shorten("One. Two three. Four.", 16), shorten("One two three", 10)
         ('One. Two three.', 'One two …')
     """
     text = " ".join(text.split())
@@ -68,13 +68,13 @@ def describe(doctree: nodes.document) -> str:
     section = next(iter(doctree.findall(nodes.section)), None)
     if section is None:
         return ""
-    said = [words(part) for part in section.children if isinstance(part, nodes.paragraph)]
+    said = [words(part) for part in section.children if isinstance(part, (nodes.paragraph, nodes.math_block))]
     if not said:
         box = next(iter(section.findall(nodes.Admonition)), None)
         said = [words(item).strip() for item in box.findall(nodes.list_item)] if box is not None else []
     if not said:
         said = [words(part) for part in section.findall(nodes.paragraph)]
-    return shorten(" ".join(said))
+    return shorten(re.sub(r"\s*\((?:Fig|Table)[^)]*\)", "", " ".join(said)))  # where there is none to look at
 
 
 def tags(title: str, description: str, address: str, card: str, root: bool) -> str:
