@@ -485,7 +485,7 @@ def test_twin_is_plain_and_valid(doc: str) -> None:
     twin = nbformat.read(ROOT / notebooks.twin_path(doc), as_version=4)
     nbformat.validate(twin)
     assert raw_myst(twin) == []
-    assert twin.cells[1].source == notebooks.install(BOOK.repository)
+    assert twin.cells[1].source == notebooks.install(BOOK.repository, notebooks.read_released(ROOT))
 
 
 @pytest.mark.anywhere

@@ -16,7 +16,7 @@ from tools.assignments import harness
 from tools.assignments.marks import rubric
 from tools.assignments.master import Assignment, Cell
 from tools.files import ROOT
-from tools.notebooks import KERNEL, install
+from tools.notebooks import KERNEL, install, read_released
 from tools.repository import read_repository
 
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # Colab's name and Jupyter's
@@ -56,7 +56,7 @@ def _cells(made: Assignment, kind: str) -> Iterator[nbformat.NotebookNode]:
         "**Help** Books, people and assistants may explain; the answers are yours. AGENTS.md tells an assistant so."
     )
     yield _markdown("\n\n".join([first.source, points, ABOUT_TESTS, others]))
-    yield _code(install(read_repository(ROOT)))
+    yield _code(install(read_repository(ROOT), read_released(ROOT)))
     yield _code(setup(made), {**FOLDED, **_graded("setup", locked=True)})
     for index, cell in enumerate(rest):
         yield _cell(made, cell, kind)

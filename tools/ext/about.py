@@ -107,6 +107,8 @@ def _plain(html: str) -> str:
 
 def add_head(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Give ``layout.html`` the title and the head of one page."""
+    if app.builder.name != "html":  # an EPUB or the sheets of a PDF are found in other ways
+        return
     if page in UNLISTED:
         context["metatags"] = f'{context.get("metatags", "")}\n<meta name="robots" content="noindex" />'
         context["pageurl"] = None
@@ -150,7 +152,8 @@ def _settings(app: Sphinx, config: Config) -> None:
 
 
 def _missing(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    yield "404", {"title": "No such page"}, "404.html"
+    if app.builder.name == "html":
+        yield "404", {"title": "No such page"}, "404.html"
 
 
 def _write(app: Sphinx, error: Exception | None) -> None:

@@ -213,7 +213,8 @@ def write_index(html: Path, names: list[str]) -> Path:
 
 def _results(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """The page of results, which Sphinx makes only together with its own index."""
-    yield "search", {"title": "Search"}, "search.html"
+    if app.builder.name == "html":
+        yield "search", {"title": "Search"}, "search.html"
 
 
 def _no_index(app: Sphinx) -> None:
