@@ -128,8 +128,8 @@ def read_pages(book: Path, html: Path, repository: Repository) -> list[Page]:
 def read_article(html: Path, doc: str, *, drawn: bool = True, steps: bool = False) -> tuple[BeautifulSoup, Tag]:
     """What a page says, without what surrounds it, and without what only a screen can use.
 
-    Without `drawn` a drawing keeps of itself its title and its description. With `steps` one that is drawn in steps keeps
-    all of them, and not the last alone.
+    Without `drawn` a drawing keeps of itself its title and its description. With `steps` one that is drawn in steps
+    keeps all of them, and not the last alone.
     """
     file = html / f"{doc}.html"
     if not file.is_file():

@@ -2,17 +2,16 @@
 
     python -m tools.shelf.slides [--no-pdf] [CHAPTER …]
 
-A slide for each figure, boxed formula and theorem of a section, with the section's takeaway; for a section without them
-its table, in pieces where it is long, its code or its first paragraph. The first step of a drawing that has steps is a slide, and so is each
-other. A deck is one file that asks for nothing, in _build/html/slides/: arrow keys turn it, printing gives a slide a
-page, and theme/print/slides.js sets smaller what would not fit.
+A slide for each figure, boxed formula and theorem of a section, with the section's takeaway; for a section without
+them its table, in pieces where it is long, its code or its first paragraph. Each step of a drawing is a slide, and so
+is each question, without its answer. A deck is one file that asks for nothing, in _build/html/slides/: arrow keys turn
+it, printing gives a slide a page, and theme/print/slides.js sets smaller what would not fit.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import re
 import sys
 from collections.abc import Iterator
 from copy import copy
@@ -332,16 +331,19 @@ def write_deck(book: Path, html: Path, chapter: str, repository: Repository) -> 
             file = html / "chapters" / str(picture["src"])
             kind = "svg+xml" if file.suffix == ".svg" else file.suffix[1:]
             picture["src"] = f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
+        if tag.name != "svg" and tag.find_parent("svg") is None:  # tables stand on several slides, names once
+            for name in ("id", "aria-labelledby", "aria-describedby") if tag.name != "section" else ():
+                del tag[name]
     heading = body.find("h1")
     title = words(heading) if isinstance(heading, Tag) else chapter
     edition = read_edition(book)
-    address_of_page = repository.page(doc)
+    page = repository.page(doc)
     made = f"{escape(edition['authors'])} · version {escape(edition['version'])}, {escape(edition['date'])}"
     first = Slide(escape(title), kind="title", words=f'<p class="book">{escape(edition["title"])}</p><p>{made}</p>')
     end = (
-        f'<p>The chapter, with every number computed and all answers: <a href="{address_of_page}">{address_of_page}</a></p>'
-        f'<p>Slides and figures: <a href="https://creativecommons.org/licenses/by/4.0/">CC BY 4.0</a>. Show, change and share '
-        f"them with credit to “{escape(edition['title'])}”.</p>"
+        f'<p>The chapter, with every number computed and all answers: <a href="{page}">{page}</a></p>'
+        '<p>Slides and figures: <a href="https://creativecommons.org/licenses/by/4.0/">CC BY 4.0</a>. Show, change and '
+        f"share them with credit to “{escape(edition['title'])}”.</p>"
     )
     last = Slide("Where to read it", words=f'<div class="lead">{end}</div>', kind="text")
     slides = [first, *make_slides(body, title.partition(":")[0]), last]
@@ -353,10 +355,10 @@ def write_deck(book: Path, html: Path, chapter: str, repository: Repository) -> 
         .replace("mathematics.woff2", f"data:font/woff2;base64,{font}")
     )
     script = (theme / "print" / "slides.js").read_text("utf8")
-    shown = "\n".join(_write(slide, number, len(slides), address_of_page) for number, slide in enumerate(slides, 1))
-    # ids stand once: a section's name leads from a slide to its page, and nothing inside a slide is linked to.
+    shown = "\n".join(_write(slide, number, len(slides), page) for number, slide in enumerate(slides, 1))
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
         f'<title>{escape(title)}: slides</title><link rel="icon" href="data:,"><style>{style}</style></head><body>'
         f'<main id="deck">{shown}</main>'
         '<nav aria-label="Slides"><button type="button" id="back">Back</button>'
