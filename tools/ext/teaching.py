@@ -1,12 +1,12 @@
 """What the instructor's guide says of assignments and questions, read where they stand.
 
 ``{assignments} table`` sets a table of all masters in assignments/: title, time, points; ``{assignments} objectives``
-tells of each what a student can do after it, with the chapters, and the points of its problems. Nothing of a solution, of
-a hidden test or of a rubric is read into the page.
+tells of each what a student can do after it, with the chapters, and the points of its problems. Nothing of a
+solution, of a hidden test or of a rubric is read into the page.
 
 ``{assignment}`account` `` names one of them and leads to what it tests.
 
-``{question}`quiz-flash-linear` `` leads to a question of a chapter and names it by its number there.
+``{question}`quiz-flash-linear` `` leads to a question of a chapter and names it by that and its number there.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ QUESTION = re.compile(r"^:{3,}\{(quiz|number)\} (\S+)$", re.MULTILINE)
 
 def write_table(made: list[Assignment], repository: Repository) -> str:
     """Every assignment in a row, as Markdown."""
+    tree = f"{repository.url}/tree/{repository.branch}/assignments"
     rows = [
-        f"| [{x.title}]({repository.url}/tree/{repository.branch}/assignments/{x.stem}) | `{x.stem}` | {x.minutes} min "
+        f"| [{x.title}]({tree}/{x.stem}) | `{x.stem}` | {x.minutes} min "
         f"| {len(x.graded)} | {x.points} | {x.open.points} |"
         for x in made
     ]
-    head = "| assignment | stem | time | problems | points by tests | points by a person |\n|---|---|---:|---:|---:|---:|\n"
-    caption = "Assignments: what each takes and how it is marked. A problem with words alone is marked by a person"
+    head = (
+        "| assignment | stem | time | problems | points by tests | points by a person |\n|---|---|--:|--:|--:|--:|\n"
+    )
+    caption = "Assignments: what each takes and how it is marked. One more problem is answered in words"
     return f"````{{table}} {caption}\n:name: tab-assignments\n\n{head}" + "\n".join(rows) + "\n````\n"
 
 
@@ -127,7 +130,8 @@ class QuestionRole(SphinxRole):
             return [], [self.inliner.reporter.error(message, line=self.lineno)]
         chapter, number, name = found
         self.env.note_dependency(str(root / "chapters" / f"{chapter}.md"))
-        return [nodes.reference("", f"question {number}", internal=True, refuri=f"{chapter}.html#{name}")], []
+        shown = f"{chapter.replace('-', ' ')} {number}"
+        return [nodes.reference("", shown, internal=True, refuri=f"{chapter}.html#{name}")], []
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -4,8 +4,8 @@
 
 A slide for each figure, boxed formula and theorem of a section, with the section's takeaway; for a section without
 them its table, in pieces where it is long, its code or its first paragraph. Each step of a drawing is a slide, and so
-is each question, without its answer. A deck is one file that asks for nothing, in _build/html/slides/: arrow keys turn
-it, printing gives a slide a page, and theme/print/slides.js sets smaller what would not fit.
+is each question, without its answer. A deck is one file that asks for nothing, in _build/html/slides/: arrow keys
+turn it, printing gives a slide a page, and theme/print/slides.js sets smaller what would not fit.
 """
 
 from __future__ import annotations
@@ -342,8 +342,8 @@ def write_deck(book: Path, html: Path, chapter: str, repository: Repository) -> 
     first = Slide(escape(title), kind="title", words=f'<p class="book">{escape(edition["title"])}</p><p>{made}</p>')
     end = (
         f'<p>The chapter, with every number computed and all answers: <a href="{page}">{page}</a></p>'
-        '<p>Slides and figures: <a href="https://creativecommons.org/licenses/by/4.0/">CC BY 4.0</a>. Show, change and '
-        f"share them with credit to “{escape(edition['title'])}”.</p>"
+        '<p>Slides and figures: <a href="https://creativecommons.org/licenses/by/4.0/">CC BY 4.0</a>. Show, change '
+        f"and share them with credit to “{escape(edition['title'])}”.</p>"
     )
     last = Slide("Where to read it", words=f'<div class="lead">{end}</div>', kind="text")
     slides = [first, *make_slides(body, title.partition(":")[0]), last]
