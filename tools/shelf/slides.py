@@ -31,7 +31,7 @@ from tools.shelf.pages import BookError, address, read_article, words
 CHAPTERS = ("derivation", "memory", "generation", "flash", "lower-bound", "production")
 FOLDER = "slides"
 # What fits on a wall, of what a section shows when it has neither figure nor formula.
-TABLE_LETTERS, TABLE_ROWS, TABLE_SLIDES, CODE_LINES, LEAD_LETTERS = 900, 9, 3, 20, 520
+TABLE_LETTERS, TABLE_ROWS, TABLE_SLIDES, CODE_LINES, LEAD_LETTERS = 600, 9, 4, 20, 520
 # With more than these a takeaway has a slide of its own.
 SLIDE_LETTERS = 1000
 # Statements of no more than these in all share a slide.
