@@ -20,7 +20,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help interpreters find book pdf epub test test-full test-library serve notebooks assignments lint lock linkcheck bench bench-table bench-heads release clean
+.PHONY: help interpreters find book pdf epub slides test test-full test-library serve notebooks assignments lint lock linkcheck bench bench-table bench-heads release clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ pdf: book ## the whole book as _build/html/the-cost-of-attention.pdf (needs Chro
 
 epub: book ## the whole book as _build/html/the-cost-of-attention.epub
 	.venv/bin/python -m tools.shelf.epub
+
+slides: book ## slides of six chapters, HTML and PDF, in _build/html/slides (needs Chromium)
+	.venv/bin/python -m tools.shelf.slides
 
 # Where the time went is kept by each run of pytest, and printed by the last.
 test test-full: export ATTNLIB_TIMES = _build/times

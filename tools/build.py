@@ -45,6 +45,7 @@ SOURCES = (
     "*.bib",
     "index.md",
     "chapters/**/*",
+    "assignments/**/*",  # the instructor's guide tells of them
     "notebooks/*.ipynb",
     "theme/**/*",
     "tools/**/*.py",

@@ -65,10 +65,10 @@ def serve(root: Path) -> Iterator[str]:
 
 
 def page_names(root: Path) -> list[str]:
-    """Every page of a built book, as a path relative to its root."""
+    """Every page of a built book, as a path relative to its root; slides are none, and lie beside them."""
     special = {"genindex.html", "search.html", "prf-prf.html", "404.html"}
     pages = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.html"))
-    return [page for page in pages if not page.startswith("_") and page not in special]
+    return [page for page in pages if not page.startswith(("_", "slides/")) and page not in special]
 
 
 @contextmanager

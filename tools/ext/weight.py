@@ -14,6 +14,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def combine(html: Path, own: set[str]) -> None:
     pages = {file: LEFT_OVER.sub("", file.read_text(encoding="utf-8")) for file in files}
     for pattern, group in ((SHEET, 1), (SCRIPT, 2)):
         for file, text in pages.items():
-            pages[file] = pattern.sub(lambda at, g=group: "" if _is_unused(at[g]) else at[0], text)
+            pages[file] = pattern.sub(partial(_unless_unused, group=group), text)
     sheets, scripts = _common(pages, SHEET, 1), _common(pages, SCRIPT, 2)
     scripts = [name for name in scripts if name != AT_ONCE]
     longest = max(pages.values(), key=lambda text: len(SCRIPT.findall(text)) + len(SHEET.findall(text)))
@@ -186,6 +187,10 @@ def _wait(script: re.Match[str]) -> str:
 def _plain_code(text: str) -> str:
     text = CODE.sub(lambda code: PLAIN.sub(r"\1", code[0]), text)
     return WORD.sub(r"\1", text) if '<dl class="py ' in text else text
+
+
+def _unless_unused(at: re.Match[str], group: int) -> str:
+    return "" if _is_unused(at[group]) else at[0]
 
 
 def _is_unused(address: str) -> bool:

@@ -125,10 +125,11 @@ def read_pages(book: Path, html: Path, repository: Repository) -> list[Page]:
     return pages
 
 
-def read_article(html: Path, doc: str, *, drawn: bool = True) -> tuple[BeautifulSoup, Tag]:
+def read_article(html: Path, doc: str, *, drawn: bool = True, steps: bool = False) -> tuple[BeautifulSoup, Tag]:
     """What a page says, without what surrounds it, and without what only a screen can use.
 
-    Without `drawn` a drawing keeps of itself its title and its description.
+    Without `drawn` a drawing keeps of itself its title and its description. With `steps` one that is drawn in steps
+    keeps all of them, and not the last alone.
     """
     file = html / f"{doc}.html"
     if not file.is_file():
@@ -145,7 +146,7 @@ def read_article(html: Path, doc: str, *, drawn: bool = True) -> tuple[Beautiful
     body = soup.find("article")
     if start < 0 or not isinstance(body, Tag) or body.find("h1") is None:
         raise BookError(f"{doc}.html: expected an article with a heading")
-    clean(body)
+    clean(body, steps=steps)
     return soup, body
 
 
@@ -170,7 +171,7 @@ def words(tag: Tag) -> str:
     return FORMULA.sub(lambda found: found[1] or found[2], " ".join(shown.get_text().split()))
 
 
-def clean(body: Tag) -> None:
+def clean(body: Tag, *, steps: bool = False) -> None:
     """Drop what only a screen can use."""
     names, classes, attributes = FOR_SCREENS
     for tag in body.find_all(True):
@@ -189,8 +190,9 @@ def clean(body: Tag) -> None:
         if tag.get("role") in ("group", "region"):  # says that it scrolls
             del tag["role"]
             del tag["aria-label"]
-    for step in body.select(".flash-steps .step:has(~ .step)"):
-        step.decompose()
+    if not steps:
+        for step in body.select(".flash-steps .step:has(~ .step)"):
+            step.decompose()
     # The front page's list of chapters is the book's contents.
     for part in body.select(".landing-part"):
         if (section := part.find_parent("section")) is not None and section.find("h1") is None:
