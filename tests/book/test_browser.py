@@ -552,7 +552,7 @@ _FORM = """
     cells: article.querySelectorAll(".cell_input").length,
     bitmaps: [...article.querySelectorAll("img")].map(e => e.src),
     bare: [...article.querySelectorAll("table")]
-      .filter(e => !e.closest(".growth-chart, [hidden]"))
+      .filter(e => !e.closest(".growth-chart, .calculator, [hidden]"))
       .filter(e => {
         const caption = e.closest(".captioned, .results-table")?.querySelector(":scope > .results-caption");
         const number = caption?.querySelector(".caption-number")?.textContent ?? "";
