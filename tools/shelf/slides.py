@@ -240,22 +240,16 @@ def _one_exhibit(section: Section) -> Iterator[Slide]:
 
 
 def _split(table: Tag) -> Iterator[Tag]:
-    """A table in pieces that fit on a slide, each with the heads of the columns."""
+    """A table in pieces that fit on a slide, of as many rows each, with the heads of the columns."""
     rows = [row for row in table.find_all("tr") if row.find_parent("thead") is None]
-    groups: list[list[Tag]] = [[]]
-    for row in rows:
-        full = groups[-1] and (
-            len(groups[-1]) == TABLE_ROWS or sum(map(_letters, [*groups[-1], row])) > TABLE_LETTERS
-        )
-        if full:
-            groups.append([])
-        groups[-1].append(row)
-    for group in groups:
+    pieces = max(-(-len(rows) // TABLE_ROWS), -(-sum(map(_letters, rows)) // TABLE_LETTERS), 1)
+    size = max(-(-len(rows) // pieces), 1)
+    for start in range(0, len(rows), size):
         piece = copy(table)
         for row in [row for row in piece.find_all("tr") if row.find_parent("thead") is None]:
             row.decompose()
         body = piece.find("tbody") or piece
-        for row in group:
+        for row in rows[start : start + size]:
             body.append(copy(row))
         yield piece
 
