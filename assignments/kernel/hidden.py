@@ -61,8 +61,9 @@ def forward(student: Any, given: dict[str, Any], q: Any, k: Any, v: Any, causal:
     same(found["lse"], lse, **how)
 
 
-def backward(student: Any, given: dict[str, Any], q: Any, k: Any, v: Any, do: Any, causal: bool, mask: Any) -> None:
+def backward(student: Any, given: dict[str, Any], arrays: list[Any], causal: bool, mask: Any) -> None:
     """Fail unless the backward pass agrees."""
+    q, k, v, do = arrays
     o, lse, p = dense(q, k, v, causal, mask)
     o, lse = o.astype(np.float32), lse.astype(np.float32)
     found = student.run_backward(q, k, v, o, lse, do, causal, mask, given["block"])
@@ -251,7 +252,7 @@ def gradients_odd_lengths(student: Any, given: dict[str, Any]) -> None:
     """Lengths that are no multiples of the block, fewer keys than queries, and one query."""
     few, many = given["few"], given["many"]
     for n, m in ((many, few), (1, many)):
-        backward(student, given, *inputs(given, n, m), False, None)
+        backward(student, given, inputs(given, n, m), False, None)
 
 
 @test("backward", points=1)
@@ -259,16 +260,16 @@ def gradients_causal(student: Any, given: dict[str, Any]) -> None:
     """Causal, with as many keys as queries and with more."""
     few, many = given["few"], given["many"]
     for n, m in ((many, many), (few, many)):
-        backward(student, given, *inputs(given, n, m), True, None)
+        backward(student, given, inputs(given, n, m), True, None)
 
 
 @test("backward", points=1)
 def gradients_hidden_rows(student: Any, given: dict[str, Any]) -> None:
     """Queries that see nothing, and keys that nobody sees: zero gradients, and the others right."""
     few, many = given["few"], given["many"]
-    backward(student, given, *inputs(given, few, many), False, spotted(given, few, many))
-    backward(student, given, *inputs(given, few, many), True, spotted(given, few, many))
-    backward(student, given, *inputs(given, many, few), True, None)
+    backward(student, given, inputs(given, few, many), False, spotted(given, few, many))
+    backward(student, given, inputs(given, few, many), True, spotted(given, few, many))
+    backward(student, given, inputs(given, many, few), True, None)
 
 
 @test("backward", points=1)
@@ -277,7 +278,7 @@ def gradients_bad_numbers(student: Any, given: dict[str, Any]) -> None:
     few, many = given["few"], given["many"]
     q, k, v, do = inputs(given, few, many)
     k[1], v[many - 2], q[0] = np.nan, np.inf, np.nan
-    backward(student, given, q, k, v, do, False, spotted(given, few, many))
+    backward(student, given, [q, k, v, do], False, spotted(given, few, many))
 
 
 @test("backward", points=1)
