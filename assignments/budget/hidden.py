@@ -187,7 +187,7 @@ def to_the_last(student: Any, given: dict[str, Any]) -> None:
     n, d = given["costs"]["n"], given["costs"]["d"]
     for x in ({"kind": "flash"}, {"kind": "linear", "features": given["costs"]["features"]}):
         flops, numbers = price(x, n, d)
-        job = {"n": n, "d": d, "heads": 3, "layers": 7, "distance": 1, "size": 1.0, "tolerance": None}
+        job: dict[str, Any] = {"n": n, "d": d, "heads": 3, "layers": 7, "distance": 1, "size": 1.0, "tolerance": None}
         job |= {"flops": 21 * flops, "bytes": 12 * numbers}
         for change in ({}, {"flops": 21 * flops - 1}, {"bytes": 12 * numbers - 1}):
             chosen(student, job | change, [x])
@@ -208,7 +208,7 @@ def archive(student: Any, given: dict[str, Any]) -> None:
 @test("choose", points=1)
 def equal_work(student: Any, given: dict[str, Any]) -> None:
     """Of two variants that take the same FLOPs the one that holds fewer numbers comes first."""
-    job = {"n": 44, "d": 10, "heads": 1, "layers": 1, "flops": 10**9, "bytes": 10**9}
+    job: dict[str, Any] = {"n": 44, "d": 10, "heads": 1, "layers": 1, "flops": 10**9, "bytes": 10**9}
     job |= {"distance": 1, "size": 1.0, "tolerance": None}
     # At 21 positions both take 9,240 FLOPs.
     chosen(student, job | {"n": 21}, [{"kind": "flash"}, {"kind": "linear", "features": 10}])

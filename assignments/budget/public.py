@@ -38,7 +38,7 @@ def scores_of_one(student: Any, given: dict[str, Any]) -> None:
 @test("choose", points=1)
 def a_small_job(student: Any, given: dict[str, Any]) -> None:
     """Four positions, one head, one layer: the plain program takes too much, and the window reaches too little."""
-    job = {"n": 4, "d": 3, "heads": 1, "layers": 1, "flops": 150, "bytes": 1000}
+    job: dict[str, Any] = {"n": 4, "d": 3, "heads": 1, "layers": 1, "flops": 150, "bytes": 1000}
     job |= {"distance": 3, "size": 1.0, "tolerance": 0.1}
     found = student.run_choose(job, [{"kind": "plain"}, {"kind": "flash"}, {"kind": "window", "w": 2}])
     assert list(found["fits"]) == [1], f"expected [1], got {found['fits']}"
