@@ -451,13 +451,36 @@ def test_layouts(rng):
         plain, sorted_ = (cost.padded(lengths, batch, by_length=x) for x in (False, True))
         places = sum(max(lengths[i : i + batch]) * len(lengths[i : i + batch]) for i in range(0, len(lengths), batch))
         assert plain.places == places
-        assert sum(lengths) == plain.tokens <= sorted_.places <= plain.places
+        assert sum(lengths) == plain.tokens <= sorted_.places
+        assert len(lengths) % batch or sorted_.places <= plain.places
         tight = cost.packed(lengths, 300)
         assert tight.pairs == tight.met == sum(x * x for x in lengths)
         assert tight.places >= sum(lengths)
         rows = tight.shapes[0][0]
         assert rows <= np.ceil(sum(lengths) / 300) * 11 / 9 + 1 + len(lengths) * 0.2
         assert cost.packed(lengths, 300, segments=False).pairs == rows * 300**2
+
+
+def test_sorting_may_cost_places_where_a_batch_is_short():
+    plain, sorted_ = (cost.padded((10, 10, 1), 2, by_length=x) for x in (False, True))
+    assert (plain.places, sorted_.places) == (21, 30)
+
+
+def test_what_chapters_say_does_not_fit():
+    llama, oss = MODELS["llama-3.1-8b"], MODELS["gpt-oss-120b"]
+    for t, batch in ((8192, 64), (32_768, 16), (131_072, 4)):
+        assert not cost.serving(llama, t, H100, batch=batch).fits
+        if t > 8192:
+            assert not cost.serving(llama, t, H100, batch=batch, weights="fp8").fits
+            assert cost.serving(llama, t, H100, batch=batch, cache="fp8").fits
+    for way in ("tensor", "tensor=8,data=2"):
+        assert not cost.serving(V3, 2**17, H100, batch=16, devices=16, parallel=way, weights="fp8").fits
+    assert cost.serving(oss, oss.context, H100, weights="mxfp4").fits
+    assert not cost.serving(oss, 1, H100).fits
+    # A step of a mixture, and of a model with a table of embeddings, reads less than all weights.
+    for model, devices in ((oss, 8), (llama, 1)):
+        found = cost.serving(model, 1, H100, devices=devices)
+        assert found.decode.seconds < found.weights / H100.bandwidth
 
 
 def test_chunks_are_one_prefill():

@@ -68,6 +68,16 @@ def test_what_stages_send_in_several_passes():
         assert sent == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("zero", [0, 1])
+def test_sums_hide_from_half_as_many_tokens_more_than_the_least(zero):
+    least = 2 / 3 * 63 / 64 * PEAK / LINKS["InfiniBand NDR"].rate
+    for each, hides in ((2, False), (3, True)):  # sequences of 8,192 tokens on a device
+        assert (each * 8192 > 1.5 * least) == hides
+        assert each * 8192 > least
+        found = cost.training(LLAMA, 8192, H100, batch=64 * each, devices=64, zero=zero)
+        assert any("hidden" in x.name for x in found.time.steps) != hides
+
+
 def test_sums_hide_behind_passes():
     """With enough tokens nothing is left over; with few, what one pass backward does not cover."""
     # PCIe: 8 devices, one sequence each.

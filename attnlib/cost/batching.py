@@ -59,7 +59,8 @@ def padded(lengths: Sequence[int], batch: int, *, multiple: int = 1, by_length: 
         by_length: whether sequences are sorted by length first, so that those in a batch are alike.
 
     Returns:
-        The `Batches`. Sorting never computes more places; for one batch of all it changes nothing.
+        The `Batches`. Where `batch` divides their number, sorting never computes more places; for one batch of all it
+        changes nothing.
 
     Raises:
         ValueError: no lengths, one that is no integer of at least 1, a batch or multiple below 1, by_length
