@@ -31,7 +31,8 @@ def given(seed: int) -> dict[str, Any]:
             "h": draw.whole("memory h", 32, 12, 40),
             "batch": draw.whole("memory batch", 4, 2, 9),
             "itemsize": draw.one("itemsize", 4, (2, 8)),
-            "fits": draw.whole("fits", 7301, 3000, 9000),
+            "copies": draw.one("copies", 2, (1, 3)),
+            "another_n": draw.whole("fits", 7301, 3000, 9000),
         },
         "model": {
             "layers": draw.whole("layers", 28, 10, 60),

@@ -68,24 +68,22 @@ def weights_of_a_layer(student: Any, given: dict[str, Any]) -> None:
 
 @test("memory", points=1)
 def longest_of_the_story(student: Any, given: dict[str, Any]) -> None:
-    """The longest text for the memory of the problem, with two copies."""
+    """The longest text for the memory of the problem, in its number of copies and in one more."""
     m = given["memory"]
-    found = student.run_longest(m["gib"] * 2**30, m["h"], m["batch"], m["itemsize"], 2)
-    near(found, found // 1)
-
-    def taken(n: int) -> int:
-        return int(2 * m["batch"] * m["h"] * n * n * m["itemsize"])
-
-    assert taken(int(found)) <= m["gib"] * 2**30 < taken(int(found) + 1), f"{found} is not the longest"
+    for copies in (m["copies"], m["copies"] + 1):
+        found = student.run_longest(m["gib"] * 2**30, m["h"], m["batch"], m["itemsize"], copies)
+        near(found, found // 1)
+        held, next_one = (copies * m["batch"] * m["h"] * n * n * m["itemsize"] for n in (int(found), int(found) + 1))
+        assert held <= m["gib"] * 2**30 < next_one, f"{found} is not the longest"
 
 
 @test("memory", points=1)
 def last_byte(student: Any, given: dict[str, Any]) -> None:
     """A length that fills the memory fits, and with one byte less it does not."""
-    m = given["memory"]
-    full = 2 * m["batch"] * m["h"] * m["fits"] ** 2 * m["itemsize"]
-    near(student.run_longest(full, m["h"], m["batch"], m["itemsize"], 2), m["fits"])
-    near(student.run_longest(full - 1, m["h"], m["batch"], m["itemsize"], 2), m["fits"] - 1)
+    m, n = given["memory"], given["memory"]["another_n"]
+    full = 2 * m["batch"] * m["h"] * n**2 * m["itemsize"]
+    near(student.run_longest(full, m["h"], m["batch"], m["itemsize"], 2), n)
+    near(student.run_longest(full - 1, m["h"], m["batch"], m["itemsize"], 2), n - 1)
 
 
 @test("training", points=1)

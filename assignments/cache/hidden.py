@@ -31,6 +31,8 @@ def widths_and_batch(student: Any, given: dict[str, Any]) -> None:
     numbers = kind["layers"] * kind["h_kv"] * (kind["d_k"] + kind["d_v"])
     near(student.run_cache_bytes([kind], t, 2, 1, 1), 2 * t * numbers)
     near(student.run_cache_bytes([kind], t, 1, batch, 1), batch * t * numbers)
+    del kind["window"]
+    near(student.run_cache_bytes([kind], t, 2, 1, 1), 2 * t * numbers)
 
 
 @test("bytes", points=1)
@@ -82,6 +84,7 @@ def nothing_or_everything(student: Any, given: dict[str, Any]) -> None:
     near(student.run_longest([kind], a_position - 1, 1, 1, 1), 0)
     assert student.run_longest([kind], a_position * kind["window"], 1, 1, 1) is None, "every length fits"
     near(student.run_longest([kind], a_position * kind["window"] - 1, 1, 1, 1), kind["window"] - 1)
+    near(student.run_longest([kind], -1, 1, 1, 1), 0)
 
 
 @test("fits", points=1)
@@ -91,6 +94,7 @@ def largest(student: Any, given: dict[str, Any]) -> None:
     one = library("gemma-3-27b", t, 1, page)
     for free, wanted in ((7 * one, 7), (7 * one - 1, 6), (one - 1, 0)):
         near(student.run_largest_batch(LIKE["gemma-3-27b"], free, 2, t, page), wanted)
+    near(student.run_largest_batch(LIKE["gemma-3-27b"], -1, 2, t, page), 0)
 
 
 def groups(x: Any, group: int) -> Any:
@@ -132,9 +136,11 @@ def all_codes(student: Any, given: dict[str, Any]) -> None:
 
 @test("quantise", points=1)
 def equal_numbers(student: Any, given: dict[str, Any]) -> None:
-    """Groups of equal numbers come back, zeros included."""
+    """Groups of equal numbers come back, zeros included, from the code 0."""
     x = np.concatenate([np.full((2, 8), 3.25), np.zeros((2, 8)), np.full((2, 5), -700.0)], axis=-1)
-    near(student.run_quantise(x, given["quantise"]["bits"], 8)["restored"], x, rel=1e-3, abs=1e-6)
+    found = student.run_quantise(x, given["quantise"]["bits"], 8)
+    near(found["restored"], x, rel=1e-3, abs=1e-6)
+    near(found["codes"], np.zeros(x.shape))
 
 
 @test("quantise", points=2)

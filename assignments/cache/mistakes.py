@@ -12,7 +12,7 @@ MISTAKES = (
     ),
     Variant(
         "windows are ignored",
-        {"bytes": (('min(t, kind["window"]) if kind["window"] else t', "t"),)},
+        {"bytes": (('min(t, kind.get("window") or t)', "t"),)},
         {"bytes": 3, "fits": 3},
     ),
     Variant(
@@ -101,7 +101,7 @@ def longest(kinds, free, itemsize, batch, page):
 
 def largest_batch(kinds, free, itemsize, t, page):
     one = cache_bytes(kinds, t, itemsize, 1, page)
-    return math.floor(free // one)
+    return max(0, math.floor(free // one))
 ''',
         },
     ),

@@ -2,7 +2,6 @@
 
 # leakcrossoverxq
 
-import itertools
 import math
 from typing import Any
 
@@ -148,8 +147,13 @@ def crossings_in_time(student: Any, given: dict[str, Any]) -> None:
     for width in (x["d"], x["width"]):
         for ours in ("core", "layer"):
             for theirs in GATES:
-                found = student.run_time_crossing(ours, theirs, x["d"], width, device)
-                near(found, last_win(ours, theirs, x["d"], width, device))
+                sizes = (x["d"], width, device)
+                found, wanted = student.run_time_crossing(ours, theirs, *sizes), last_win(ours, theirs, *sizes)
+                if found is not None and abs(found - wanted) == 1:  # right where the two times are equal
+                    n = max(int(found), wanted)
+                    near(predicted(ours, n, *sizes), predicted(theirs, n, *sizes), rel=1e-9)
+                else:
+                    near(found, wanted)
 
 
 @test("seconds", points=1)
@@ -181,22 +185,6 @@ def always_or_never(student: Any, given: dict[str, Any]) -> None:
     assert student.run_measured_crossing([n, 2 * n], [3.0, 1.0], [2.0, 2.0]) is None, (
         "it is faster at the last length"
     )
-
-
-@test("measured", points=1)
-def form_of_the_report(student: Any, given: dict[str, Any]) -> None:
-    """The report has its form: lengths that rise, a time for each, three rounds, and the width."""
-    r = student.run_report()
-    lengths = list(r["lengths"])
-    assert len(lengths) >= 5, f"expected five lengths or more, got {len(lengths)}"
-    assert all(x < y for x, y in itertools.pairwise(lengths)), "lengths have to rise"
-    for name in ("attention", "recurrent"):
-        times = np.asarray(r[name], float)
-        assert times.shape == (len(lengths),), f"{name}: expected a time for each length"
-        assert np.isfinite(times).all(), f"{name}: expected finite numbers"
-        assert (times > 0).all(), f"{name}: expected seconds"
-    assert r["rounds"] >= 3, "expected three rounds or more"
-    assert r["d"] >= 1, "expected a width"
 
 
 @test("measured", points=1)

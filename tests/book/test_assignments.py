@@ -16,10 +16,12 @@ import types
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 from tools.assignments import make, marks, notebook, otter
@@ -98,7 +100,24 @@ def test_near():
     near(3, 3.0)
     near(10**30 + 1, 10**30)
     near([1, 2.0], [1.0, 2])
-    for value in (float("nan"), "3", None, True, [3], [[3]], 3.1, {"a": 3}, 3j, float("inf")):
+    near(Fraction(6, 2), 3)
+    near([Fraction(1, 3), 10**30], [1 / 3, 10**30])
+    near(np.array([[True, False]]), [[1, 0]])
+    near(np.array([0, 255], np.uint8), [0, 255])
+    for value in (
+        float("nan"),
+        "3",
+        None,
+        True,
+        Fraction(7, 2),
+        np.uint8(4),
+        [3],
+        [[3]],
+        3.1,
+        {"a": 3},
+        3j,
+        float("inf"),
+    ):
         with pytest.raises(AssertionError):
             near(value, 3)
     with pytest.raises(AssertionError, match="expected the shape"):
@@ -162,6 +181,26 @@ def test_checks_in_the_notebook(stem):
         lines = [line for line in printed.getvalue().split("\n") if line[:1] in ("✗", "✓")]
         assert len(lines) == sum(not x.hidden for x in made.tests)
         assert {line[0] for line in lines} == {mark}
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_names_of_the_student(stem):
+    """Whatever the tests call their helpers, a student may call his own things so: check runs all the same."""
+    made = loaded(stem)
+    first, *rest = list(code(notebook.solution(made).cells))[1:]
+    names: dict[str, object] = {"__name__": "__main__"}
+    exec(first.source, names)
+    assert {x for x in names if not x.startswith("__")} == {"GIVEN", "_check", "check"}
+    tests = ast.parse(notebook.tests_text(made, "public.py", "hidden.py")).body
+    taken = {x.name for x in tests if isinstance(x, ast.FunctionDef | ast.ClassDef)}
+    assert {"near", "test", "outcome", "Student", "checker"} < taken
+    printed = io.StringIO()
+    for cell in rest:
+        with contextlib.redirect_stdout(printed):
+            exec(compile(cell.source, stem, "exec"), names)
+        names |= dict.fromkeys(taken - set(names), 0)
+    assert "✓" in printed.getvalue()
+    assert "✗" not in printed.getvalue()
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -279,7 +318,7 @@ EDITS = {
         "leakaccountxq between",
     ),
     "marker outside": ("assignment.md", "import math", "import math  # leakaccountxq", "what students get"),
-    "no date": ("assignment.md", "- 2026-11-30: first", "- first", "a section of changes"),
+    "no date": ("assignment.md", "- 2026-11-30: ", "- ", "a section of changes"),
     "no minutes": ("assignment.md", "minutes: 120, ", "", "expected minutes, seconds"),
     "rubric": ("rubric.md", "- (1) Names", "- (2) Names", "expected 4 points in all, got 5"),
     "unknown problem": (

@@ -19,6 +19,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -398,6 +399,15 @@ def test_values_cross(value: Any) -> None:
         np.testing.assert_array_equal(back, value)
     else:
         assert back == value
+
+
+@pytest.mark.parametrize(("value", "number"), [(Fraction(6, 2), 3), (Fraction(1, 4), 0.25)], ids=repr)
+def test_fractions_cross_as_numbers(value: Fraction, number: float) -> None:
+    frame = wire.pack({"value": [value]})
+    _, text, _ = wire.HEAD.unpack(frame[: wire.HEAD.size])
+    body = frame[wire.HEAD.size :]
+    (back,) = wire.unpack(body[:text], body[text:])["value"]
+    assert (type(back), back) == (type(number), number)
 
 
 def test_frames_that_are_none_are_refused() -> None:

@@ -59,13 +59,14 @@ seed changes every number; `load` compares with seed 0 and refuses a seed that r
         """With fewer key heads than query heads the projections take fewer FLOPs."""
         near(student.run_layer_flops(16, 8, 4, 2)["projections"], 4096)
 
-The first line of the docstring is what a student reads when the test fails; of a hidden test he reads nothing more. A
-test fails when it raises. Arguments and results of `student.run_…` are numbers, strings, None, bools, lists, dicts
-with such keys, NumPy arrays: nothing else crosses to the process that has the student's code. public.py is pasted
-into the notebook below harness.py, so it imports nothing but the harness, `typing.Any`, the standard library and
-NumPy. hidden.py may import `attnlib`, too, as its reference; it stands alone, as Otter and nbgrader get its text.
-Tests use `near`, which takes any number or array of the right shape and no NaN, with a stated tolerance; a float is
-as good as an integer.
+The first line of the docstring is what a student reads when the test fails; of a hidden test he reads nothing more.
+A test fails when it raises. Arguments and results of `student.run_…` are numbers, strings, None, bools, lists,
+dicts with such keys, NumPy arrays: nothing else crosses to the process that has the student's code. public.py is
+pasted into a function of the notebook, below harness.py, so that its names and the student's never meet; it imports
+nothing but the harness, `typing.Any`, the standard library and NumPy. hidden.py may import `attnlib`, too, as its
+reference; it stands alone, as Otter and nbgrader get its text. Tests use `near`, which takes any number or array of
+the right shape and no NaN, with a stated tolerance; a float, a fraction or a boolean is as good as an integer.
+Products of a student's arrays are made in int64 or float64: 256 is 0 in uint8.
 
 **mistakes.py.** `MISTAKES: tuple[Variant, ...]`, ten, and `RIGHT`, which replace every problem twice or more:
 `Variant(name, replaced, points)`; replaced maps a problem to the whole source of its answer cell, or to pairs (old,

@@ -1,9 +1,10 @@
-"""What tests of an assignment are written with; pasted into the student's notebook, where GIVEN and run_… are."""
+"""What tests of an assignment are written with; pasted into a function of the notebook, away from students' names."""
 
 import contextlib
 import copy
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,16 @@ def near(value: Any, expected: Any, rel: float = 1e-9, abs: float = 0.0) -> None
     """Fail unless a number, or every number of an array, is |value - expected| <= abs + rel |expected|."""
     wanted = np.asarray(expected)
     found = np.asarray(value)
-    assert found.dtype.kind in "iuf" or _whole(found), f"expected numbers, got {str(value)[:60]!r}"
+    assert found.dtype.kind in "biuf" or _exact(found), f"expected numbers, got {str(value)[:60]!r}"
     assert found.shape == wanted.shape, f"expected the shape {wanted.shape}, got {found.shape}"
-    # Integers beyond 64 bits are Python's own, and NumPy's isclose does not take them.
+    # Integers beyond 64 bits and fractions are Python's own, and NumPy's isclose does not take them.
     for x, y in zip(found.ravel().tolist(), wanted.ravel().tolist(), strict=True):
         limit = abs + rel * (y if y > 0 else -y)
-        assert -limit <= x - y <= limit, f"expected {y:,}, got {x:,}" if found.ndim == 0 else f"{x} is not near {y}"
+        assert -limit <= x - y <= limit, f"expected {y:,}, got {x}" if found.ndim == 0 else f"{x} is not near {y}"
 
 
-def _whole(found: Any) -> bool:
-    return found.dtype.kind == "O" and all(type(x) is int for x in found.ravel().tolist())
+def _exact(found: Any) -> bool:
+    return found.dtype.kind == "O" and all(type(x) in (int, Fraction) for x in found.ravel().tolist())
 
 
 class Student:
@@ -57,14 +58,19 @@ def outcome(function: Any, student: Any, given: dict[str, Any]) -> str:
     return ""
 
 
-def check(problem: str) -> None:
-    """Run the public tests of a problem on the functions of this notebook."""
-    names = globals()
-    tests = [f for f in list(names.values()) if getattr(f, "problem", None) == problem]
-    for function in tests:
-        why = outcome(function, Student(names), names["GIVEN"])
-        title = (function.__doc__ or function.__name__).strip().split("\n")[0]
-        print(f"{'✗' if why else '✓'} {title}" + (f"\n    {why}" if why else ""))
-    print(
-        "These are the tests that you see; your work is graded with more." if tests else f"{problem}: no such problem"
-    )
+def checker(found: dict[str, Any], names: dict[str, Any], given: dict[str, Any]) -> Callable[[str], None]:
+    """The notebook's `check`: runs the public tests, those among `found`, on the functions in `names`."""
+    tests = [f for f in found.values() if hasattr(f, "problem") and hasattr(f, "points")]
+    given = copy.deepcopy(given)
+
+    def check(problem: str) -> None:
+        """Run the public tests of a problem on the functions of this notebook."""
+        asked = [f for f in tests if f.problem == problem]
+        for function in asked:
+            why = outcome(function, Student(names), given)
+            title = (function.__doc__ or function.__name__).strip().split("\n")[0]
+            print(f"{'✗' if why else '✓'} {title}" + (f"\n    {why}" if why else ""))
+        more = "These are the tests that you see; your work is graded with more."
+        print(more if asked else f"{problem}: no such problem")
+
+    return check

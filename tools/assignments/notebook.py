@@ -122,9 +122,11 @@ def numbers(made: Assignment) -> str:
 
 
 def setup(made: Assignment) -> str:
-    """The cell with the numbers, the harness and the public tests."""
+    """The cell with the numbers, the harness and the public tests; of its names a notebook has GIVEN and check."""
     title = "# Numbers and public tests: run this cell, and leave it as it is."
-    return "\n\n".join([title, numbers(made), tests_text(made, "public.py")])
+    program = f"{tests_text(made, 'public.py')}\n\nreturn checker(locals(), _names, GIVEN)"
+    public = f"def _check(_names):\n{textwrap.indent(program, '    ')}"
+    return "\n\n\n".join([f"{title}\n\n{numbers(made)}", public, "check = _check(globals())"])
 
 
 def tests_text(made: Assignment, *files: str) -> str:
@@ -136,6 +138,8 @@ def tests_text(made: Assignment, *files: str) -> str:
 def earned(made: Assignment, problem: str) -> str:
     """An expression statement, and what it needs: the points of a problem, whatever the notebook has redefined."""
     program = f"{numbers(made)}\n\n{tests_text(made, 'public.py', 'hidden.py')}"
-    program += f"\n\nwanted = [f for f in list(locals().values()) if getattr(f, 'problem', None) == {problem!r}]"
-    program += "\nreturn sum(f.points for f in wanted if not outcome(f, Student(names), GIVEN))"
-    return f"def _earned(names):\n{textwrap.indent(program, '    ')}\n\n_earned(globals())"
+    program += "\n\nreturn sum("
+    program += "\n    f.points"
+    program += "\n    for f in list(locals().values())"
+    program += f"\n    if getattr(f, 'problem', None) == {problem!r} and not outcome(f, Student(_names), GIVEN)\n)"
+    return f"def _earned(_names):\n{textwrap.indent(program, '    ')}\n\n_earned(globals())"

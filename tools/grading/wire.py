@@ -10,6 +10,7 @@ constructed but numbers, strings, lists, tuples, dicts and arrays of named dtype
             ["d", [key, value], …]        dict
             ["a", dtype, shape, i]        array, row-major in buffer i
             ["s", dtype, i]               NumPy scalar
+            A fraction goes as an int if it is whole, as a float otherwise.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import math
 import socket
 import struct
 import time
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -117,6 +119,8 @@ def _encode(value: Any, buffers: list[bytes], depth: int) -> Any:
         return ["a", _dtype(value.dtype), list(value.shape), _keep(value, buffers)]
     if isinstance(value, bool | int | float | str):  # subclasses, such as an enumeration's members
         return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
+    if isinstance(value, Fraction):
+        return int(value) if value.denominator == 1 else float(value)
     if isinstance(value, list | tuple):
         return ["t" if isinstance(value, tuple) else "l", *(_encode(item, buffers, depth + 1) for item in value)]
     if isinstance(value, dict):
