@@ -320,6 +320,12 @@ EDITS = {
     "marker outside": ("assignment.md", "import math", "import math  # leakaccountxq", "what students get"),
     "no date": ("assignment.md", "- 2026-11-30: ", "- ", "a section of changes"),
     "no minutes": ("assignment.md", "minutes: 120, ", "", "expected minutes, seconds"),
+    "no such package": (
+        "assignment.md",
+        "memory_gib: 4}",
+        "memory_gib: 4, without: [attnlib.x]}",
+        "without: expected packages",
+    ),
     "rubric": ("rubric.md", "- (1) Names", "- (2) Names", "expected 4 points in all, got 5"),
     "unknown problem": (
         "hidden.py",
