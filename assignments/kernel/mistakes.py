@@ -6,18 +6,6 @@ from tools.assignments.master import Variant
 
 MISTAKES = (
     Variant(
-        "every part keeps its own maximum",
-        {
-            "merge": (
-                (
-                    "shrink_x, shrink_y = np.exp(x[0] - safe), np.exp(y[0] - safe)",
-                    "shrink_x = shrink_y = np.ones_like(top)",
-                ),
-            )
-        },
-        {"merge": 0, "forward": 3},
-    ),
-    Variant(
         "exponentials without a maximum",
         {"merge": (("top = s.max(axis=1)", "top = np.zeros(len(s), s.dtype)"),)},
         {"merge": 3, "forward": 9},
@@ -26,11 +14,6 @@ MISTAKES = (
         "the causal mask begins top left",
         {"visible": (("j <= i + m - n", "j <= i"),)},
         {"visible": 1, "forward": 8, "backward": 5},
-    ),
-    Variant(
-        "a mask replaces the causal one",
-        {"visible": (("    if causal:\n", "    if causal and mask is None:\n"),)},
-        {"visible": 3, "forward": 9, "backward": 6},
     ),
     Variant(
         "a row that sees nothing is divided by zero",
@@ -61,24 +44,6 @@ MISTAKES = (
         {"forward": 8, "backward": 5},
     ),
     Variant(
-        "scores in the precision of the inputs",
-        {
-            "forward": (
-                (
-                    "wide = [np.asarray(x).astype(np.float32) for x in arrays]",
-                    "wide = [np.asarray(x) for x in arrays]",
-                ),
-                (
-                    "    s = q[i] @ k[j].T / np.float32(math.sqrt(q.shape[1]))",
-                    "    s = (q[i] @ k[j].T).astype(q.dtype).astype(np.float32) / np.float32(math.sqrt(q.shape[1]))",
-                ),
-                ("~np.isfinite(x).all(axis=1)", "~np.isfinite(x.astype(np.float32)).all(axis=1)"),
-                ("v[j])\n", "v[j].astype(np.float32))\n"),
-            )
-        },
-        {"forward": 9},
-    ),
-    Variant(
         "the plain program, with all scores at once",
         {
             "forward": """
@@ -103,11 +68,6 @@ def forward(q, k, v, causal=False, mask=None, block=64):
 """
         },
         {"forward": 9},
-    ),
-    Variant(
-        "the softmax's own derivative is forgotten on the way back",
-        {"backward": (("do[i] @ v[j].T - delta[i][:, None]", "do[i] @ v[j].T"),)},
-        {"backward": 1},
     ),
     Variant(
         "on the way back a key is hidden from all queries of a block or from none",
@@ -146,14 +106,6 @@ def forward(q, k, v, causal=False, mask=None, block=64):
             )
         },
         {"forward": 9},
-    ),
-    Variant(
-        "no division by the root of the width",
-        {
-            "forward": (("q[i] @ k[j].T / np.float32(math.sqrt(q.shape[1]))", "q[i] @ k[j].T"),),
-            "backward": (("    ds = ds / np.float32(math.sqrt(q.shape[1]))\n", "    pass\n"),),
-        },
-        {"forward": 3, "backward": 1},
     ),
 )
 
@@ -247,7 +199,7 @@ def forward(q, k, v, causal=False, mask=None, block=64):
         },
     ),
     Variant(
-        "forward in JAX: padded to whole blocks, a scan inside a scan; backward in NumPy: sums over what is seen only",
+        "forward in JAX, padded to whole blocks; backward in NumPy, summed over what is seen",
         {
             "merge": """
 def partial(s, v):
