@@ -293,9 +293,9 @@ def gradients_beside_bad_numbers(student: Any, given: dict[str, Any]) -> None:
     """NaN and infinity that some of a block see and others do not: the gradients of the others are right."""
     block = given["block"]
     n = 2 * block - 1
-    arrays = inputs(given, n, n)
-    wanted_o, wanted_lse, p = dense(*arrays[:3], True, None)
-    dq, dk, dv = gradients(*arrays, p)
+    q, k, v, do = arrays = inputs(given, n, n)
+    wanted_o, wanted_lse, p = dense(q, k, v, True, None)
+    dq, dk, dv = gradients(q, k, v, do, p)
     for causal, mask in ((True, None), (False, np.tri(n, dtype=bool))):
         # The last key and value: the last query alone sees them, and all other keys.
         for place, bad in ((1, np.nan), (2, np.nan), (1, np.inf), (2, np.inf)):
