@@ -31,7 +31,7 @@ def given(seed: int) -> dict[str, Any]:
             "h": draw.whole("memory h", 32, 12, 40),
             "batch": draw.whole("memory batch", 4, 2, 9),
             "itemsize": draw.one("itemsize", 4, (2, 8)),
-            "copies": draw.one("copies", 2, (1, 3)),
+            "copies": draw.one("copies", 2, (3, 4)),
             "another_n": draw.whole("fits", 7301, 3000, 9000),
         },
         "model": {

@@ -16,7 +16,7 @@ MISTAKES = (
     Variant(
         "a window longer than the text counts in full",
         {"costs": (('w = min(n, variant.get("w", n))', 'w = variant.get("w", n)'),)},
-        {"costs": 4, "choose": 4},
+        {"costs": 3, "choose": 4},
     ),
     Variant(
         "a state without its denominator",
@@ -26,7 +26,7 @@ MISTAKES = (
     Variant(
         "monomials of exactly p factors",
         {"costs": (('math.comb(d + variant["order"], d)', 'math.comb(d + variant["order"] - 1, d - 1)'),)},
-        {"costs": 4, "cache": 1, "choose": 4},
+        {"costs": 3, "cache": 1, "choose": 4},
     ),
     Variant(
         "the cache of a window is full from the start",

@@ -228,18 +228,23 @@ def rounded(x: Any) -> Any:
 
 @test("forward", points=1)
 def few_bits(student: Any, given: dict[str, Any]) -> None:
-    """Inputs in bfloat16: scores and sums in float32, output in bfloat16."""
+    """Inputs in bfloat16: scores and sums in float32, also over hundreds of blocks; output in bfloat16."""
     q, k, v, _ = (rounded(x) for x in inputs(given, given["many"], given["many"], 8.0))
     found = student.run_forward(q, k, v, False, None, given["block"], "bfloat16")
     o, lse, _ = dense(q, k, v, False, None)
     assert found["dtype"] == "bfloat16", f"expected an output in bfloat16, got {found['dtype']}"
     near(found["o"], o, rel=2**-7, abs=2**-7)
     near(found["lse"], lse, rel=1e-4, abs=1e-4)
+    # In bfloat16 a sum of ones does not grow beyond 256.
+    zeros = np.zeros((300, 1), np.float32)
+    found = student.run_forward(zeros[:1], zeros, zeros + 1, False, None, 1, "bfloat16")
+    near(found["o"], [[1.0]], rel=2**-7)
+    near(found["lse"], [np.log(300)], rel=1e-4)
 
 
 @test("forward", points=1)
 def memory_forward(student: Any, given: dict[str, Any]) -> None:
-    """No array of n x m numbers: less than half of one."""
+    """Less than 2nm bytes of memory, arguments not counted."""
     rng = np.random.default_rng(given["draw"])
     n = given["length"]
     q, k, v = (rng.normal(size=(n, 4)).astype(np.float32) for _ in range(3))
@@ -274,16 +279,46 @@ def gradients_hidden_rows(student: Any, given: dict[str, Any]) -> None:
 
 @test("backward", points=1)
 def gradients_bad_numbers(student: Any, given: dict[str, Any]) -> None:
-    """NaN and infinity in keys, values and queries that are hidden: no gradient changes."""
+    """NaN and infinity in keys, values, queries and `do` of those that see nothing or are not seen: no effect."""
     few, many = given["few"], given["many"]
-    q, k, v, do = inputs(given, few, many)
-    k[1], v[many - 2], q[0] = np.nan, np.inf, np.nan
-    backward(student, given, [q, k, v, do], False, spotted(given, few, many))
+    for bad_q, bad_do in ((np.nan, 1), (1, np.nan), (np.inf, np.inf)):
+        q, k, v, do = inputs(given, few, many)
+        k[1], v[many - 2] = np.nan, np.inf
+        q[0], do[0] = bad_q, bad_do
+        backward(student, given, [q, k, v, do], False, spotted(given, few, many))
+
+
+@test("backward", points=1)
+def gradients_beside_bad_numbers(student: Any, given: dict[str, Any]) -> None:
+    """NaN and infinity that some of a block see and others do not: the gradients of the others are right."""
+    block = given["block"]
+    n = 2 * block - 1
+    q, k, v, do = arrays = inputs(given, n, n)
+    wanted_o, wanted_lse, p = dense(q, k, v, True, None)
+    dq, dk, dv = gradients(q, k, v, do, p)
+    for causal, mask in ((True, None), (False, np.tri(n, dtype=bool))):
+        # The last key and value: the last query alone sees them, and all other keys.
+        for place, bad in ((1, np.nan), (2, np.nan), (1, np.inf), (2, np.inf)):
+            bads, o, lse = [x.copy() for x in arrays], wanted_o.astype(np.float32), wanted_lse.astype(np.float32)
+            bads[place][-1], o[-1] = bad, np.nan
+            if place == 1:
+                lse[-1] = np.nan
+            found = student.run_backward(*bads[:3], o, lse, bads[3], causal, mask, block)
+            same(np.asarray(found[0])[:-1], dq[:-1])
+        # The first query and its `do`: it sees the first key alone, and all other queries do, too.
+        for place, bad in ((0, np.nan), (3, np.nan), (0, np.inf), (3, np.inf)):
+            bads, o, lse = [x.copy() for x in arrays], wanted_o.astype(np.float32), wanted_lse.astype(np.float32)
+            bads[place][0] = bad
+            if place == 0:
+                o[0] = lse[0] = np.nan
+            found = student.run_backward(*bads[:3], o, lse, bads[3], causal, mask, block)
+            for x, wanted in zip(found, (dq, dk, dv), strict=True):
+                same(np.asarray(x)[1:], wanted[1:])
 
 
 @test("backward", points=1)
 def memory_backward(student: Any, given: dict[str, Any]) -> None:
-    """No array of n x m numbers on the way back: less than half of one."""
+    """Less than 2nm bytes of memory on the way back, arguments not counted."""
     rng = np.random.default_rng(given["draw"])
     n = given["length"]
     q, k, v, do = (rng.normal(size=(n, 4)).astype(np.float32) for _ in range(4))

@@ -6,36 +6,19 @@ from tools.assignments.master import Variant
 
 MISTAKES = (
     Variant(
-        "every part keeps its own maximum",
-        {
-            "merge": (
-                (
-                    "shrink_x, shrink_y = np.exp(x[0] - safe), np.exp(y[0] - safe)",
-                    "shrink_x = shrink_y = np.ones_like(top)",
-                ),
-            )
-        },
-        {"merge": 0, "forward": 2},
-    ),
-    Variant(
         "exponentials without a maximum",
         {"merge": (("top = s.max(axis=1)", "top = np.zeros(len(s), s.dtype)"),)},
-        {"merge": 3, "forward": 7},
+        {"merge": 3, "forward": 9},
     ),
     Variant(
         "the causal mask begins top left",
         {"visible": (("j <= i + m - n", "j <= i"),)},
-        {"visible": 1, "forward": 6, "backward": 4},
-    ),
-    Variant(
-        "a mask replaces the causal one",
-        {"visible": (("    if causal:\n", "    if causal and mask is None:\n"),)},
-        {"visible": 3, "forward": 7, "backward": 5},
+        {"visible": 1, "forward": 8, "backward": 5},
     ),
     Variant(
         "a row that sees nothing is divided by zero",
         {"merge": (("divisor = np.where(total == 0, 1, total)", "divisor = total"),)},
-        {"merge": 3, "forward": 6},
+        {"merge": 3, "forward": 8},
     ),
     Variant(
         "keys beyond the last full block are dropped",
@@ -53,39 +36,21 @@ MISTAKES = (
                 ),
             ),
         },
-        {"forward": 1, "backward": 2},
+        {"forward": 3, "backward": 2},
     ),
     Variant(
         "zero times NaN",
         {"forward": (("np.where(bad[:, None], 0, x) for x, bad in zip(wide, ill)", "x for x in wide"),)},
-        {"forward": 7, "backward": 5},
-    ),
-    Variant(
-        "scores in the precision of the inputs",
-        {
-            "forward": (
-                (
-                    "wide = [np.asarray(x).astype(np.float32) for x in (q, k, v)]",
-                    "wide = [np.asarray(x) for x in (q, k, v)]",
-                ),
-                (
-                    "    s = q[i] @ k[j].T / np.float32(math.sqrt(q.shape[1]))",
-                    "    s = (q[i] @ k[j].T).astype(q.dtype).astype(np.float32) / np.float32(math.sqrt(q.shape[1]))",
-                ),
-                ("~np.isfinite(x).all(axis=1)", "~np.isfinite(x.astype(np.float32)).all(axis=1)"),
-                ("v[j])\n", "v[j].astype(np.float32))\n"),
-            )
-        },
-        {"forward": 7},
+        {"forward": 8, "backward": 5},
     ),
     Variant(
         "the plain program, with all scores at once",
         {
             "forward": """
-def clean(q, k, v):
-    wide = [np.asarray(x).astype(np.float32) for x in (q, k, v)]
+def clean(*arrays):
+    wide = [np.asarray(x).astype(np.float32) for x in arrays]
     ill = [~np.isfinite(x).all(axis=1) for x in wide]
-    return [np.where(bad[:, None], 0, x) for x, bad in zip(wide, ill)], ill[0], ill[1] | ill[2]
+    return [np.where(bad[:, None], 0, x) for x, bad in zip(wide, ill)], ill
 
 
 def block_scores(q, k, ill_q, ill_k, i, j, seen):
@@ -96,18 +61,51 @@ def block_scores(q, k, ill_q, ill_k, i, j, seen):
 
 def forward(q, k, v, causal=False, mask=None, block=64):
     dtype, i, j = v.dtype, np.arange(len(q)), np.arange(len(k))
-    (q, k, v), ill_q, ill_k = clean(q, k, v)
+    (q, k, v), (ill_q, ill_k, ill_v) = clean(q, k, v)
     seen = visible(i, j, len(q), len(k), causal, mask)
-    o, lse = finish(partial(block_scores(q, k, ill_q, ill_k, i, j, seen), v))
+    o, lse = finish(partial(block_scores(q, k, ill_q, ill_k | ill_v, i, j, seen), v))
     return o.astype(dtype), lse
 """
         },
-        {"forward": 7},
+        {"forward": 9},
     ),
     Variant(
-        "the softmax's own derivative is forgotten on the way back",
-        {"backward": (("do[i] @ v[j].T - delta[i][:, None]", "do[i] @ v[j].T"),)},
-        {"backward": 1},
+        "on the way back a key is hidden from all queries of a block or from none",
+        {
+            "backward": (
+                ("(q, k, v, do), (", "(q, _, v, do), ("),
+                ("ds @ k[j]", "ds @ np.where(seen.any(axis=0)[:, None], k[j], 0)"),
+            )
+        },
+        {"backward": 6},
+    ),
+    Variant(
+        "on the way back a query sees something of a block or nothing",
+        {
+            "backward": (
+                ("(q, k, v, do), (", "(_, k, v, do), ("),
+                ("ds.T @ q[i]", "ds.T @ np.where(seen.any(axis=1)[:, None], q[i], 0)"),
+            )
+        },
+        {"backward": 6},
+    ),
+    Variant(
+        "zero times NaN in the gradient that comes from outside",
+        {"backward": (("(q, k, v, do), (", "(q, k, v, _), ("),)},
+        {"backward": 5},
+    ),
+    Variant(
+        "the weighted sum is kept in the precision of the inputs",
+        {
+            "forward": (
+                (
+                    "                state = new if state is None else merge(state, new)\n",
+                    "                state = new if state is None else merge(state, new)\n"
+                    "                state = (*state[:2], state[2].astype(dtype).astype(np.float32))\n",
+                ),
+            )
+        },
+        {"forward": 9},
     ),
 )
 
@@ -158,15 +156,15 @@ def finish(x):
             "backward": """
 def backward(q, k, v, o, lse, do, causal=False, mask=None, block=64):
     n, m, scale = len(q), len(k), len(q[0]) ** -0.5
-    q, k, v = (np.where(np.isfinite(x).all(axis=1)[:, None], x, 0).astype(float) for x in (q, k, v))
-    do, o = do.astype(float), o.astype(float)
+    delta = np.einsum("nd,nd->n", do.astype(float), o)
+    q, k, v, do = (np.where(np.isfinite(x).all(axis=1)[:, None], x, 0).astype(float) for x in (q, k, v, do))
     dq, columns = np.zeros(q.shape), []
     for start in range(0, m, block):
         j = np.arange(start, min(start + block, m))
         seen = visible(np.arange(n), j, n, m, causal, mask)
         s = np.where(seen, scale * (q @ k[j].T) - np.where(seen.any(axis=1), lse, 0)[:, None], -np.inf)
         p = np.exp(s)
-        ds = scale * p * (do @ v[j].T - np.einsum("nd,nd->n", do, o)[:, None])
+        ds = np.where(seen, scale * p * (do @ v[j].T - delta[:, None]), 0)
         dq += ds @ k[j]
         columns.append((ds.T @ q, p.T @ do))
     return dq, np.concatenate([x for x, _ in columns]), np.concatenate([x for _, x in columns])
@@ -201,7 +199,7 @@ def forward(q, k, v, causal=False, mask=None, block=64):
         },
     ),
     Variant(
-        "JAX: padded to whole blocks, scans inside a scan",
+        "forward in JAX, padded to whole blocks; backward in NumPy, summed over what is seen",
         {
             "merge": """
 def partial(s, v):
@@ -249,8 +247,8 @@ def heal(x):
     return jnp.where(ill, 0, x), jnp.where(ill, jnp.nan, 0)
 
 
-def weights(tile, keys, mask, sizes, lse):
-    """exp(s - lse) of a block, 0 where hidden; and the scores."""
+def block_scores(tile, keys, mask, sizes):
+    """Scores of a block, -inf where hidden."""
     n, m, causal, block, scale = sizes
     (q, ill_q, i), (k, ill_k, j) = tile, keys
     row, column = i * block + jnp.arange(block)[:, None], j * block + jnp.arange(block)[None, :]
@@ -259,8 +257,7 @@ def weights(tile, keys, mask, sizes, lse):
         seen &= column <= row + m - n
     if mask is not None:
         seen &= jnp.asarray(mask)[jnp.minimum(row, n - 1), jnp.minimum(column, m - 1)]
-    s = jnp.where(seen, scale * (q @ k.T) + ill_q + ill_k.T, -jnp.inf)
-    return jnp.where(seen, jnp.exp(s - lse), 0), s
+    return jnp.where(seen, scale * (q @ k.T) + ill_q + ill_k.T, -jnp.inf)
 
 
 def pieces(q, k, v, block):
@@ -278,7 +275,7 @@ def forward(q, k, v, causal=False, mask=None, block=64):
     def row_of_blocks(_, tile):
         def add(state, here):
             keys, value = here
-            _, s = weights(tile, keys, mask, sizes, 0.0)
+            s = block_scores(tile, keys, mask, sizes)
             top = jnp.maximum(state[0], s.max(axis=1))
             p, old = jnp.exp(s - top[:, None]), jnp.exp(state[0] - top)
             return (top, state[1] * old + p.sum(axis=1), state[2] * old[:, None] + p @ value), None
@@ -291,30 +288,28 @@ def forward(q, k, v, causal=False, mask=None, block=64):
     _, (o, lse) = jax.lax.scan(row_of_blocks, None, rows)
     return o.reshape(-1, d_v)[:n].astype(v.dtype), lse.ravel()[:n]
 ''',
-            "backward": """
+            "backward": '''
+def summed(w, x, seen):
+    """w @ x without the pairs that are hidden."""
+    return np.where(seen[:, :, None], w[:, :, None] * x[None], 0).sum(axis=1)
+
+
 def backward(q, k, v, o, lse, do, causal=False, mask=None, block=64):
-    n, m = len(q), len(k)
-    scale = 1 / math.sqrt(q.shape[1])
-    rows, columns, values = pieces(q, k, v, block)
-    lse = jnp.where(jnp.isneginf(lse), 0, lse)[:, None]
-    per_query = [cut(x, block) for x in (lse, do, (do * o).sum(axis=1)[:, None])]
-
-    def keys_of(dq, here):
-        keys, value = here
-
-        def add(state, tile):
-            queries, (lse, do, delta) = tile
-            p, _ = weights(queries, keys, mask, (n, m, causal, block, scale), lse)
-            ds = scale * p * (do @ value.T - delta)
-            return (state[0] + ds.T @ queries[0], state[1] + p.T @ do), ds @ keys[0]
-
-        start = (jnp.zeros_like(keys[0]), jnp.zeros_like(value))
-        found, more = jax.lax.scan(add, start, (rows, per_query))
-        return dq + more, found
-
-    dq, (dk, dv) = jax.lax.scan(keys_of, jnp.zeros_like(rows[0]), (columns, values))
-    return [x.reshape(-1, x.shape[-1])[:size] for x, size in ((dq, n), (dk, m), (dv, m))]
-""",
+    n, m, scale = len(q), len(k), 1 / math.sqrt(q.shape[1])
+    dq, dk, dv = (np.zeros(x.shape, np.float32) for x in (q, k, v))
+    for i in (slice(a, min(a + block, n)) for a in range(0, n, block)):
+        for j in (slice(b, min(b + block, m)) for b in range(0, m, block)):
+            row, column = np.arange(i.start, i.stop)[:, None], np.arange(j.start, j.stop)
+            seen = (column <= row + m - n) | (not causal)
+            if mask is not None:
+                seen &= mask[i, j]
+            p = np.exp(np.where(seen, q[i] @ k[j].T * scale - lse[i, None], 0))
+            ds = p * (do[i] @ v[j].T - (do[i] * o[i]).sum(axis=1)[:, None]) * scale
+            dq[i] += summed(ds, k[j], seen)
+            dk[j] += summed(ds.T, q[i], seen.T)
+            dv[j] += summed(p.T, do[i], seen.T)
+    return dq, dk, dv
+''',
         },
     ),
 )

@@ -110,7 +110,7 @@ def no_answer_in_the_question(student: Any, given: dict[str, Any]) -> None:
     near(other["k"], x["k"])
     near(other["v"], x["v"])
     near(student.run_inputs(a, 1 - b, s["c"], s["tau"])["q"], x["q"])
-    assert np.abs(x["q"] - other["q"]).max() > 0, "the queries do not depend on the first list"
+    assert (x["q"] != other["q"]).any(), "the queries do not depend on the first list"
 
 
 def decides(student: Any, n: int, mu: float, kind: str) -> None:
@@ -127,7 +127,7 @@ def decides(student: Any, n: int, mu: float, kind: str) -> None:
         least, most, room = yes * (1 - mu), no * (1 + mu), math.log((1 + mu) / (1 - mu))
     assert least > theta + 1e-6, f"{kind} error {mu}, n = {n}: a row that says yes may fall to {least:.6f}"
     assert most < theta - 1e-6, f"{kind} error {mu}, n = {n}: a row that says no may rise to {most:.6f}"
-    assert c <= math.log(n) + room + 4, f"{kind} error {mu}, n = {n}: c is larger than needed by more than 4"
+    assert c <= math.log(n) + room + 4 + 1e-9, f"{kind} error {mu}, n = {n}: c is larger than needed by more than 4"
 
 
 @test("threshold", points=1)
@@ -262,6 +262,11 @@ def smallest_formulas(student: Any, given: dict[str, Any]) -> None:
         right(cnf, ask(student, cnf, mu, lambda y: y), hardness.brute_force(cnf) is not None)
 
 
+def orthogonal(x: dict[str, Any]) -> Any:
+    """Which rows are; products of small integers would wrap."""
+    return np.asarray(x["a"], np.float64) @ np.asarray(x["b"], np.float64).T == 0
+
+
 @test("others", points=1)
 def sets(student: Any, given: dict[str, Any]) -> None:
     """Containment, for random lists of sets with the empty and the full one, in its direction."""
@@ -269,7 +274,7 @@ def sets(student: Any, given: dict[str, Any]) -> None:
     a, b = (rng.random((12, 6)) < 0.3).astype(int), (rng.random((15, 6)) < 0.6).astype(int)
     a[0], b[0], a[1] = 0, 1, 1
     x = student.run_contained(a, b)
-    near((x["a"] @ x["b"].T == 0).astype(int), (a[:, None] <= b).all(axis=2).astype(int))
+    near(orthogonal(x), (a[:, None] <= b).all(axis=2))
 
 
 @test("others", points=2)
@@ -283,4 +288,4 @@ def graphs(student: Any, given: dict[str, Any]) -> None:
     for g in [x + x.T for x in some] + [star, np.zeros((5, 5), int), np.zeros((2, 2), int)]:
         reach = g + np.eye(len(g), dtype=int)
         x = student.run_dominating(g)
-        near((x["a"] @ x["b"].T == 0).astype(int), (reach[:, None] + reach > 0).all(axis=2).astype(int))
+        near(orthogonal(x), (reach[:, None] + reach > 0).all(axis=2))

@@ -26,12 +26,14 @@ def one_key(student: Any, given: dict[str, Any]) -> None:
 
 @test("threshold", points=1)
 def no_error(student: Any, given: dict[str, Any]) -> None:
-    """Without error and for 10 keys the threshold lies between the rows that say yes and those that say no."""
-    t = student.run_temperature(10, 0.0, "additive")
-    c, tau, theta = (float(t[name]) for name in ("c", "tau", "theta"))
-    yes, no = 1 / (1 + np.exp(-tau)), 10 / (10 + np.exp(c - tau))
-    assert yes > theta + 1e-6, f"a row that says yes has {yes:.6f}, and the threshold is {theta}"
-    assert no < theta - 1e-6, f"a row that says no has {no:.6f}, and the threshold is {theta}"
+    """Without error and for 10 keys, of either kind: θ separates yes and no, and c is above ln 10 by 4 at most."""
+    for kind in ("additive", "multiplicative"):
+        t = student.run_temperature(10, 0.0, kind)
+        c, tau, theta = (float(t[name]) for name in ("c", "tau", "theta"))
+        yes, no = 1 / (1 + np.exp(-tau)), 10 / (10 + np.exp(c - tau))
+        assert yes > theta + 1e-6, f"{kind}: a row that says yes has {yes:.6f}, and the threshold is {theta}"
+        assert no < theta - 1e-6, f"{kind}: a row that says no has {no:.6f}, and the threshold is {theta}"
+        assert c <= np.log(10) + 4 + 1e-9, f"{kind}: c is {c:.3f}, more than 4 above ln 10 = {np.log(10):.3f}"
 
 
 @test("decide", points=1)
@@ -48,6 +50,14 @@ def four_variables(student: Any, given: dict[str, Any]) -> None:
 def small_sets(student: Any, given: dict[str, Any]) -> None:
     """The set {1} is contained in {1, 2} and not in {2}."""
     x = student.run_contained(np.array([[1, 0]]), np.array([[1, 1], [0, 1]]))
-    products = (np.asarray(x["a"]) @ np.asarray(x["b"]).T).ravel()
+    products = (np.asarray(x["a"], np.int64) @ np.asarray(x["b"], np.int64).T).ravel()
     assert products[0] == 0, "a set and one that contains it have to be orthogonal"
     assert products[1] != 0, "a set and one that does not contain it must not be orthogonal"
+
+
+@test("others", points=1)
+def a_path(student: Any, given: dict[str, Any]) -> None:
+    """The path of four vertices 1 - 2 - 3 - 4: 2 and 3 dominate it, 1 and 4, 1 and 3, 2 and 4, and nobody alone."""
+    x = student.run_dominating(np.array([[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]]))
+    products = np.asarray(x["a"], np.int64) @ np.asarray(x["b"], np.int64).T
+    near(products == 0, [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]])

@@ -183,6 +183,7 @@ def test_checks_in_the_notebook(stem):
         assert {line[0] for line in lines} == {mark}
 
 
+@pytest.mark.filterwarnings("ignore")  # what overflows warns, in a notebook too
 @pytest.mark.parametrize("stem", STEMS)
 def test_names_of_the_student(stem):
     """Whatever the tests call their helpers, a student may call his own things so: check runs all the same."""
@@ -203,6 +204,7 @@ def test_names_of_the_student(stem):
     assert "✗" not in printed.getvalue()
 
 
+@pytest.mark.filterwarnings("ignore")  # what overflows warns, in a notebook too
 @pytest.mark.parametrize("stem", STEMS)
 def test_nbgrader_cells(stem):
     """The metadata that nbgrader asks for; its source's test cells give the marks that we do."""
@@ -234,6 +236,7 @@ def test_nbgrader_cells(stem):
         assert got == marks.marks(made, sources)
 
 
+@pytest.mark.filterwarnings("ignore")  # what overflows warns, in a notebook too
 @pytest.mark.parametrize("stem", STEMS)
 def test_otter_files(stem, monkeypatch):
     """Otter's test files, run as Otter runs them, give the marks that we do."""
@@ -320,6 +323,12 @@ EDITS = {
     "marker outside": ("assignment.md", "import math", "import math  # leakaccountxq", "what students get"),
     "no date": ("assignment.md", "- 2026-11-30: ", "- ", "a section of changes"),
     "no minutes": ("assignment.md", "minutes: 120, ", "", "expected minutes, seconds"),
+    "no such package": (
+        "assignment.md",
+        "memory_gib: 4}",
+        "memory_gib: 4, without: [attnlib.x]}",
+        "without: expected packages",
+    ),
     "rubric": ("rubric.md", "- (1) Names", "- (2) Names", "expected 4 points in all, got 5"),
     "unknown problem": (
         "hidden.py",

@@ -227,6 +227,28 @@ def replace_answers(notebook: nbformat.NotebookNode, made: Any, sources: dict[st
                 cell.source = sources[place]
 
 
+def test_a_package_that_gives_answers_away(tmp_path: Path) -> None:
+    """*A reduction* is graded without attnlib.hardness, however it is imported; other answers keep their points."""
+    made = load("reduction")
+    (tmp_path / "submissions").mkdir()
+    for name, line in {
+        "from": "from attnlib.hardness import CNF, split_and_list as ready",
+        "attribute": "CNF, ready = attnlib.hardness.CNF, attnlib.hardness.split_and_list",
+        "below": "from attnlib.hardness.cnf import CNF; from attnlib.hardness.vectors import split_and_list as ready",
+    }.items():
+        notebook, answers = notebooks.solution(made), marks.answers(made)
+        call = "return ready(CNF(n, tuple(map(tuple, clauses))))"
+        looked_up = answers | {"vectors": f"def split_and_list(n, clauses):\n    {line}\n    {call}"}
+        assert marks.marks(made, looked_up) == marks.marks(made, answers)
+        replace_answers(notebook, made, looked_up)
+        nbformat.write(notebook, tmp_path / "submissions" / f"{name}.ipynb")
+    out = tmp_path / "results.csv"
+    done = grade("reduction", tmp_path / "submissions", "--out", out)
+    assert done.returncode == 0, done.stderr
+    for row in table(out).values():
+        assert (row["vectors"], row["scores"]) == ("0", str(marks.marks(made, marks.answers(made))["scores"]))
+
+
 @pytest.mark.sample(11)
 @pytest.mark.parametrize("case", REAL, ids=lambda case: f"{case[0]}: {case[1]}")
 def test_real_solutions_get_their_stated_marks(real: dict[str, Path], case: tuple[str, str]) -> None:

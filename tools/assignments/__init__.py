@@ -16,11 +16,12 @@ follows.
     assignment: {minutes: 90, seconds: 60, call_seconds: 10, memory_gib: 4}
 
 minutes are what a student needs, `seconds` what all cells of the notebook may take, `call_seconds` one call of an
-adapter, `memory_gib` the process. The first cell opens with `# Title` and contains the objectives, at least three
-list items that each link to a chapter. A link to a chapter is `[](chapters/memory)` (its title becomes the text) or
-`[the cache](chapters/memory#sec-kv-cache)`; both become addresses of the published book. `{{ name }}` and `{{
-model.width }}` stand for numbers of `given`, in Markdown only: code reads `GIVEN["name"]`. Other roles and directives
-of MyST are not for notebooks and are refused. Cells of Markdown end at `+++`.
+adapter, `memory_gib` the process. `without: [attnlib.hardness]` names packages that answers may not use: the
+grader's worker cannot import them, and the text has to say so. The first cell opens with `# Title` and contains the
+objectives, at least three list items that each link to a chapter. A link to a chapter is `[](chapters/memory)` (its
+title becomes the text) or `[the cache](chapters/memory#sec-kv-cache)`; both become addresses of the published book.
+`{{ name }}` and `{{ model.width }}` stand for numbers of `given`, in Markdown only: code reads `GIVEN["name"]`.
+Other roles and directives of MyST are not for notebooks and are refused. Cells of Markdown end at `+++`.
 
 A problem begins with a Markdown cell that has its id, and owns all cells up to the next problem:
 

@@ -95,6 +95,7 @@ class Assignment:
     title: str
     minutes: int
     limits: Limits
+    without: tuple[str, ...]
     given: dict[str, Any]
     cells: tuple[Cell, ...]
     problems: tuple[Problem, ...]
@@ -142,7 +143,7 @@ def load(stem: str, seed: int = 0, folder: Path = ASSIGNMENTS) -> Assignment:
     given = read_given(home / "given.py", seed)
     tests = (*_tests(modules["public"], home, hidden=False), *_tests(modules["hidden"], home, hidden=True))
     rubric = (home / "rubric.md").read_text("utf8")
-    title, settings, cells, problems = _master(home / "assignment.md", given, tests)
+    title, settings, without, cells, problems = _master(home / "assignment.md", given, tests)
     made = Assignment(
         stem,
         home,
@@ -150,6 +151,7 @@ def load(stem: str, seed: int = 0, folder: Path = ASSIGNMENTS) -> Assignment:
         title,
         settings["minutes"],
         Limits(settings["seconds"], settings["call_seconds"], settings["memory_gib"]),
+        without,
         given,
         cells,
         problems,
@@ -211,11 +213,14 @@ def _tests(module: ModuleType, home: Path, *, hidden: bool) -> Iterator[Test]:
 
 def _master(
     path: Path, given: dict[str, Any], tests: tuple[Test, ...]
-) -> tuple[str, dict[str, int], tuple[Cell, ...], tuple[Problem, ...]]:
+) -> tuple[str, dict[str, int], tuple[str, ...], tuple[Cell, ...], tuple[Problem, ...]]:
     notebook = read_notebook(path, ("dollarmath",))
     if notebook is None:
         raise ValueError(f"{path}: expected a MyST notebook with jupytext's header")
     settings = dict(notebook.metadata.get("assignment", {}))
+    without = tuple(settings.pop("without", ()))
+    if found := [x for x in without if not (ROOT / x.replace(".", "/")).is_dir()]:
+        raise ValueError(f"{path}: assignment: without: expected packages of this repository, got {', '.join(found)}")
     wanted = ("minutes", "seconds", "call_seconds", "memory_gib")
     if sorted(settings) != sorted(wanted) or not all(isinstance(x, int) for x in settings.values()):
         raise ValueError(f"{path}: assignment: expected {', '.join(wanted)} as integers, got {settings}")
@@ -249,7 +254,7 @@ def _master(
             new = f"## Problem {len(problems)}: {name} ({total} point{'s' if total != 1 else ''})"
             source = source.replace(f"## {name}", new, 1)
         cells.append(Cell(cell.cell_type, source, role, problem))
-    return title, settings, tuple(cells), tuple(problems)
+    return title, settings, without, tuple(cells), tuple(problems)
 
 
 def _heading(source: str, mark: str, path: Path) -> str:

@@ -91,7 +91,7 @@ def result(assignment: Assignment, whys: dict[tuple[bool, str], str], reason: st
 def grade(assignment: Assignment, path: Path, sandbox: Sandbox, limits: Limits, mask: tuple[Path, ...]) -> Result:
     """Grade one submission."""
     try:
-        session = Session(fetch(path), sandbox, limits, mask)
+        session = Session(fetch(path), sandbox, limits, mask, assignment.without)
         ran = session.open()
     except Ungradable as error:
         return zero(assignment, str(error))

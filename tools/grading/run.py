@@ -375,7 +375,10 @@ def grade(
         "seed": args.seed,
         "sandbox": asdict(sandbox),
         "limits": asdict(limits),
-        "mask": [str(path) for path in (assignment.folder.resolve(), ASSIGNMENTS, folder, reports)],
+        "mask": [
+            *(str(path) for path in (assignment.folder.resolve(), ASSIGNMENTS, folder, reports)),
+            *(str(ROOT / name.replace(".", "/")) for name in assignment.without),
+        ],
         "parent": os.getpid(),
     }
 

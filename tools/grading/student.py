@@ -185,9 +185,16 @@ def probe(wanted: bool) -> Sandbox:
 class Session:
     """One submission under test."""
 
-    def __init__(self, notebook: bytes, sandbox: Sandbox, limits: Limits, mask: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self,
+        notebook: bytes,
+        sandbox: Sandbox,
+        limits: Limits,
+        mask: tuple[Path, ...] = (),
+        without: tuple[str, ...] = (),
+    ) -> None:
         self.notebook = np.frombuffer(notebook, np.uint8)
-        self.sandbox, self.limits, self.mask = sandbox, limits, mask
+        self.sandbox, self.limits, self.mask, self.without = sandbox, limits, mask, without
         self.deadline = time.monotonic() + limits.wall
         self.keeper: Keeper | None = None
         self.asked = 0
@@ -203,7 +210,8 @@ class Session:
         pipe = self.keeper.pipe
         try:
             pipe.settimeout(START)
-            wire.send(pipe, {"notebook": self.notebook, "cell_seconds": self.limits.seconds})
+            seconds = self.limits.seconds
+            wire.send(pipe, {"notebook": self.notebook, "cell_seconds": seconds, "without": self.without})
             about = wire.receive(pipe, time.monotonic() + START)
             if "refused" in about:
                 raise Ungradable(str(about["refused"])[:300])
