@@ -9,6 +9,7 @@ import sympy
 from support import Html
 
 from attnlib import book
+from attnlib.book import shell
 
 
 @pytest.fixture
@@ -246,3 +247,14 @@ def test_a_sentence_has_a_name_of_its_own_kind(name):
 def test_a_sentence_is_one_line_of_plain_text(words):
     with pytest.raises(ValueError, match=r"book.say: words: expected one line of plain text, got"):
         book.say("said-x", words)
+
+
+def test_shell_prints_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    shell("model llama-3-8b --context 8192")
+    assert "Llama 3 8B" in capsys.readouterr().out
+
+
+def test_shell_refuses_what_the_command_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="line: expected a command that succeeds, got status 2 of 'model nothing'"):
+        shell("model nothing")
+    assert "expected the name of a published model" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from attnlib.book.output import formula as formula
 from attnlib.book.output import glue as glue
 from attnlib.book.output import mathml as mathml
 from attnlib.book.output import say as say
+from attnlib.book.output import shell as shell
 from attnlib.book.output import table as table
 from attnlib.book.output import text as text
 from attnlib.book.questions import ask as ask

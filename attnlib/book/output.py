@@ -7,6 +7,7 @@ import hashlib
 import html
 import math
 import re
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,33 @@ def say(name: str, words: str) -> None:
         raise ValueError(f"book.say: words: expected one line of plain text, got {words!r}")
     glue(name, words)
     print(textwrap.fill(words, 88))
+
+
+def shell(line: str) -> None:
+    """Run `python -m attnlib` in this process, and print what it prints.
+
+    Args:
+        line: what follows the program's name in a shell.
+
+    Raises:
+        ValueError: the command refused; it has said why on stderr.
+
+    Example:
+        >>> shell("roofline feed_forward --n 4 --d 8 --device h100")
+        step        seconds   waits for  FLOP/byte
+        up          2.48e-10  bandwidth  2.46
+        activation  1.53e-10  bandwidth  0.25
+        down        2.48e-10  bandwidth  2.46
+        total       6.5e-10   H100 SXM
+    """
+    from attnlib.cli import main
+
+    try:
+        status = main(shlex.split(line))
+    except SystemExit as refused:  # argparse ends the process
+        status = refused.code if isinstance(refused.code, int) else 1
+    if status:
+        raise ValueError(f"book.shell: line: expected a command that succeeds, got status {status} of {line!r}")
 
 
 def text(value: object) -> str:

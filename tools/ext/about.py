@@ -7,6 +7,7 @@ description, which is its first sentences, its address, and the book's card. Bes
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from html import escape
@@ -74,7 +75,9 @@ def describe(doctree: nodes.document) -> str:
         said = [words(item).strip() for item in box.findall(nodes.list_item)] if box is not None else []
     if not said:
         said = [words(part) for part in section.findall(nodes.paragraph)]
-    return shorten(re.sub(r"\s*\((?:Fig|Table)[^)]*\)", "", " ".join(said)))  # where there is none to look at
+    plain = itertools.takewhile(lambda text: not set(text) & set("{}\\$"), said)  # a formula of several lines is none
+    text = re.sub(r"\s*\((?:Fig|Table)[^)]*\)", "", " ".join(plain))  # where there is none to look at
+    return shorten(re.sub(r":\s*$", ".", text))
 
 
 def tags(title: str, description: str, address: str, card: str, root: bool) -> str:
