@@ -20,6 +20,7 @@ from book.conftest import absent
 from bs4 import BeautifulSoup, Tag
 from support import FULL
 
+from tools.assignments.master import marker, stems
 from tools.chromium import chromium
 from tools.files import read_documents
 from tools.repository import read_repository
@@ -169,6 +170,13 @@ def test_every_answer_and_solution_is_in_the_pdf(pages: list[Page], printed: Pri
         for tag in page.moved[ANSWERS]:
             missing = [run for run in prose(tag) if run not in text]
             assert not missing, f"{page.doc}: {missing[:2]}"
+
+
+def test_no_solution_of_an_assignment_is_printed(printed: Printed) -> None:
+    """`test_assignments.py` looks into files as they lie there, where a PDF is compressed."""
+    text = letters("".join(printed.text)).lower()
+    assert stems()
+    assert not [stem for stem in stems() if letters(marker(stem)).lower() in text]
 
 
 # EPUB ------------------------------------------------------------
