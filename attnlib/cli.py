@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             print(_model.run(options))
         except (OSError, ValueError) as error:
-            whole.error(str(error))
+            whole.error(str(error).removeprefix(f"{whole.prog}: "))
         return 0
     if options.d % options.h:
         parser.error(f"--h: expected a divisor of d = {options.d}, got {options.h}")
@@ -196,8 +196,10 @@ def _roofline(options: argparse.Namespace) -> str:
 
 
 def _size(text: str) -> int:
+    plain = text.replace(",", "").replace("_", "")
+    unit = {"k": 2**10, "m": 2**20}.get(plain[-1:].lower(), 1)  # 64k is 65,536, as lengths are meant
     try:
-        value = int(text.replace(",", "").replace("_", ""))
+        value = int(plain if unit == 1 else plain[:-1]) * unit
     except ValueError:
         value = 0
     if value < 1:

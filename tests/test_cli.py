@@ -89,6 +89,7 @@ BAD = {
     "a dtype the device has not": (["table", *SIZES, "--device", "T4"], "expected one of float16"),
     "heads that do not divide": (["table", "--n", "8", "--d", "10", "--h", "3"], "a divisor of d = 10, got 3"),
     "a length of nothing": (["table", "--n", "0", "--d", "10"], "--n: expected an integer of at least 1, got '0'"),
+    "a unit alone": (["table", "--n", "k", "--d", "10"], "--n: expected an integer of at least 1, got 'k'"),
     "a length in words": (["table", "--n", "many", "--d", "10"], "expected an integer of at least 1, got 'many'"),
     "no width": (["table", "--n", "8"], "required: --d"),
     "nothing": ([], "required: table | roofline | model | sat"),

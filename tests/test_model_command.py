@@ -204,3 +204,15 @@ def test_needs_no_jax():
     program = "import sys; sys.modules['jax'] = None; from attnlib.cli import main; main(['model', 'gpt-2'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("GPT-2: 124 M parameters")
+
+
+def test_a_length_may_be_in_units(capsys: pytest.CaptureFixture[str]) -> None:
+    """64k is 65,536, as on the calculator's page."""
+    assert main(["model", "llama-3-8b", "--context", "64k"]) == 0
+    assert "context 65,536" in capsys.readouterr().out
+
+
+def test_a_refusal_names_the_command_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["model", "llama-3-8b", "--dtype", "fp3"])
+    assert capsys.readouterr().err.startswith("python -m attnlib model: --dtype: expected one of float32")

@@ -47,6 +47,11 @@ NAMES = {
     "ov": "orthogonal",
     "cnn": "convolution",
     "bptt": "gradients",
+    "vram": "memory",
+    "quantize": "quantise",
+    "quantized": "quantised",
+    "quantization": "quantise quantised",
+    "quantizing": "quantise",
 }
 
 

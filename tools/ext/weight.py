@@ -33,6 +33,8 @@ IMPORT = re.compile(r"""@import\s+["']([^"']+)["'];""")
 ADDRESS = re.compile(r"""url\((["']?)(?!data:|#)([^"')]+)\1\)""")
 # Colours of code that are the text's own; words of the API, which may break anywhere and need no span of their own.
 PLAIN = re.compile(r'<span class="(?:n|nn|p|w|gp|go)">([^<]*)</span>')
+# A link within the API that has its own address as a title; a preview says more.
+TITLED = re.compile(r'(<a class="reference internal" href="[^"]*#attnlib[^"]*") title="attnlib[^"]*"')
 CODE = re.compile(r'<div class="highlight"><pre>.*?</pre></div>', re.DOTALL)
 WORD = re.compile(r'<span class="pre">([^<]*)</span>')
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
@@ -185,6 +187,7 @@ def _wait(script: re.Match[str]) -> str:
 
 
 def _plain_code(text: str) -> str:
+    text = TITLED.sub(r"\1", text)
     text = CODE.sub(lambda code: PLAIN.sub(r"\1", code[0]), text)
     return WORD.sub(r"\1", text) if '<dl class="py ' in text else text
 
