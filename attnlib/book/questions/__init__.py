@@ -139,7 +139,7 @@ def pose(name: str, seed: int = 0) -> Number:
     return find(name)(Random(f"{name}:{seed}"))
 
 
-def ask(name: str, answer: float | str | None = None, seed: int = 0) -> None:
+def ask(name: str, answer: float | int | str | None = None, seed: int = 0) -> None:
     """Print a question, or what is to be said of an answer.
 
     Args:
@@ -162,7 +162,7 @@ def ask(name: str, answer: float | str | None = None, seed: int = 0) -> None:
     print(verdict(asked, value))
 
 
-def verdict(asked: Number, value: float) -> str:
+def verdict(asked: Number, value: float | int) -> str:
     """What is to be said of an answer."""
     if asked.accepts(value):
         return f"Correct: {asked.shown}. {asked.why}"
@@ -183,7 +183,7 @@ FACTORS = (
 )
 
 
-def _factor(asked: Number, value: float) -> str | None:
+def _factor(asked: Number, value: float | int) -> str | None:
     for factor, said in FACTORS:
         if near(value, factor * asked.answer, min(asked.tolerance, 0.01)):
             return f"{with_unit(value, asked.unit)} is {said}"
