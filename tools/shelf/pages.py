@@ -237,7 +237,7 @@ def address(target: str, doc: str, docs: set[str], repository: Repository) -> st
         return target
     path = normpath(f"{doc}/../{unquote(parts.path)}") if parts.path else f"{doc}.html"
     to = path.removesuffix(".html")
-    if to not in docs:
+    if to not in docs or "=" in parts.fragment:  # a state of the calculator is no place: it is computed in the page
         return repository.site + path + (f"#{parts.fragment}" if parts.fragment else "")
     return "#" + (identifier(to, unquote(parts.fragment)) if parts.fragment else slug(to))
 
