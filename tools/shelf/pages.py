@@ -173,6 +173,12 @@ def words(tag: Tag) -> str:
 
 def clean(body: Tag, *, steps: bool = False) -> None:
     """Drop what only a screen can use."""
+    for form in body.select("form.calculator"):  # what it shows at its start; the fields are for the page
+        shown = form.select_one(".calc-shown")
+        if shown:
+            form.replace_with(shown)
+        else:
+            form.decompose()
     names, classes, attributes = FOR_SCREENS
     for tag in body.find_all(True):
         if tag.decomposed:
