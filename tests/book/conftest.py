@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from book.pages import serve
+from playwright.sync_api import Browser
+
+from tools.chromium import browser, chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,3 +35,19 @@ def html() -> Path:
     if not (pages / "index.html").is_file():
         absent("the book has not been built: run `make book`")
     return pages
+
+
+@pytest.fixture(scope="module")  # not the session: Playwright keeps a loop running, and notebooks start one, too
+def running() -> Iterator[Browser]:
+    """One browser for all tests of a file."""
+    if chromium() is None:
+        absent("no Chromium on this machine: install the package 'chromium', or set CHROMIUM")
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def site(html: Path) -> Iterator[str]:
+    """Address of the built book."""
+    with serve(html) as address:
+        yield address

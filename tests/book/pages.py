@@ -16,9 +16,6 @@ import axe_playwright_python
 from playwright.sync_api import Browser, BrowserContext, Page, Route
 from support import FULL
 
-from tools.chromium import browser as browser
-from tools.chromium import chromium as chromium
-
 WIDE = (1280, 900)
 PHONE = (390, 844)
 THEMES = ("light", "dark")

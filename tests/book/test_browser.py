@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from book.conftest import ROOT, absent
+from book.conftest import ROOT
 from book.pages import (
     IMPACTS,
     PHONE,
@@ -20,8 +19,6 @@ from book.pages import (
     THEMES,
     WIDE,
     axe,
-    browser,
-    chromium,
     context,
     mathematics,
     page_names,
@@ -61,22 +58,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for fixture, text in marks.items():
         if fixture in metafunc.fixturenames and fixture not in given:
             metafunc.parametrize(fixture, containing(text) or ["index.html"])
-
-
-@pytest.fixture(scope="module")  # not the session: Playwright runs once in a process, and other modules start it too
-def running() -> Iterator[Browser]:
-    """One browser for all tests."""
-    if chromium() is None:
-        absent("no Chromium on this machine: install the package 'chromium', or set CHROMIUM")
-    with browser() as started:
-        yield started
-
-
-@pytest.fixture(scope="session")
-def site(html: Path) -> Iterator[str]:
-    """Address of the built book."""
-    with serve(html) as address:
-        yield address
 
 
 OPENS = "main details, form.quiz"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from book.conftest import ROOT, absent
-from book.pages import PHONE, SCREENS, THEMES, axe, browser, chromium, context, sideways
+from book.conftest import ROOT
+from book.pages import PHONE, SCREENS, THEMES, axe, context, sideways
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page
 
@@ -39,15 +39,6 @@ ANSWER = """([all, whole]) => all.map(texts => { try {
   const numbers = texts.mode === "serving" ? CALCULATOR.served(model, given)[1] : CALCULATOR.trained(model, given);
   return {numbers: Object.fromEntries(numbers.items())};
 } catch (error) { return {numbers: {}, html: "", error: error.message}; } })"""
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Browser]:
-    """One browser for all tests."""
-    if chromium() is None:
-        absent("no Chromium on this machine: install the package 'chromium', or set CHROMIUM")
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,7 @@ No server: the drawing brings all that it needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-from book.conftest import absent
-from book.pages import PHONE, axe, browser, chromium, context, sideways
+from book.pages import PHONE, axe, context, sideways
 from playwright.sync_api import Browser, Locator, Page
 
 from attnlib.book.drawings import flash
@@ -18,15 +14,6 @@ PAGE = (  # with the one rule of the theme that reaches into it
     "<!doctype html><html lang='en'><head><title>Steps</title><style>[hidden] {{ display: none !important }}</style>"
     "</head><body><main>{}</main></body></html>"
 )
-
-
-@pytest.fixture(scope="module")  # as in test_browser.py: Playwright runs once in a process
-def running() -> Iterator[Browser]:
-    """One browser for all tests."""
-    if chromium() is None:
-        absent("no Chromium on this machine: install the package 'chromium', or set CHROMIUM")
-    with browser() as started:
-        yield started
 
 
 def steps() -> flash.Steps:

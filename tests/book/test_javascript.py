@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import pytest
-from book.conftest import absent
-from book.pages import browser, chromium
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from attnlib._model import seconds
 from attnlib._numbers import binary, three_digits
@@ -21,16 +19,13 @@ NAMED = {"binary": binary, "seconds": seconds, "three_digits": three_digits}
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
+def page(running: Browser) -> Page:
     """An empty page with some functions of attnlib."""
-    if chromium() is None:
-        absent("no Chromium on this machine: install the package 'chromium', or set CHROMIUM")
-    with browser() as started:
-        page = started.new_page()
-        page.add_script_tag(
-            content=translate("IT", {**NAMED, "MODELS": MODELS, "share": model_share, "Self": SelfAttention})
-        )
-        yield page
+    page = running.new_page()
+    page.add_script_tag(
+        content=translate("IT", {**NAMED, "MODELS": MODELS, "share": model_share, "Self": SelfAttention})
+    )
+    return page
 
 
 def test_numbers_are_written_as_python_writes_them(page: Page) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pypdfium2
 import pytest
-from book.conftest import absent
-from book.pages import browser, chromium, context, page_names, serve, visit
+from book.pages import context, page_names, visit
 from playwright.sync_api import Browser
 from support import FULL
 
@@ -24,22 +22,6 @@ WIDE = """() => {
         return place.width > 0 && place.right > column.right + 2;
     }).map(e => `${e.tagName} ${e.className} ${e.textContent.trim().slice(0, 40)}`);
 }"""
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Browser]:
-    """One browser for all tests."""
-    if chromium() is None:
-        absent("no Chromium on this machine: install the package 'chromium', or set CHROMIUM")
-    with browser() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def site(html: Path) -> Iterator[str]:
-    """Address of the built book."""
-    with serve(html) as address:
-        yield address
 
 
 def test_no_page_loses_a_column(running: Browser, site: str, html: Path) -> None:

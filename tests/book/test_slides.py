@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pypdfium2
 import pytest
-from book.conftest import absent
-from book.pages import browser, chromium
 from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import Browser
 
@@ -49,15 +46,6 @@ def decks(root: Path, html: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     for name, file in files.items():
         file.write_text(write_deck(root, html, name, repository), "utf8")
     return files
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Browser]:
-    """One browser for all tests."""
-    if chromium() is None:
-        absent("no Chromium on this machine: install the package 'chromium', or set CHROMIUM")
-    with browser() as started:
-        yield started
 
 
 def test_no_slide_is_cut_and_nothing_is_fetched(running: Browser, decks: dict[str, Path]) -> None:
