@@ -34,10 +34,10 @@ def arguments(parser: argparse.ArgumentParser, size: Callable[[str], int], devic
     add("--parallel", help=ways)
     add("--link", type=linked, help=f"what joins them, in place of the device's own: {', '.join(cost.LINKS)}")
     add("--dtype", default="bfloat16", help=f"of weights: {', '.join(cost.FORMATS)}; default: %(default)s")
-    add("--kv-dtype", default="bfloat16", help="of keys and values: the same; default: %(default)s")
-    add("--page", type=size, default=16, help="positions that are allocated together; default: %(default)s")
+    add("--kv-dtype", help="of keys and values: the same; default: bfloat16")
+    add("--page", type=size, help="positions that are allocated together; default: 16")
     add("--usable", type=float, default=0.9, help="share of the memory that may be used; default: %(default)s")
-    add("--fit", action="store_true", help="the longest context and the largest batch that fit")
+    add("--fit", action="store_true", default=None, help="the longest context and the largest batch that fit")
     add("--train", action="store_true", help="a step of training in place of prefill and tokens")
     add("--micro", type=size, help="with --train: sequences at a time on a device; default: all of its own")
     add("--zero", type=int, choices=range(4), help="with --train: stage of ZeRO; default: 0")
@@ -47,27 +47,32 @@ def arguments(parser: argparse.ArgumentParser, size: Callable[[str], int], devic
 
 TRAIN = ("micro", "zero", "recompute")
 """Options of a step of training alone."""
+SERVE = ("fit", "page", "kv_dtype")
+"""Options of prefill and tokens alone."""
 
 
 def run(options: argparse.Namespace) -> str:
     """Return what the command prints."""
     if options.list:
+        if options.name or options.config or options.json:
+            raise ValueError("--list: expected alone, got it with a model or --json")
         return listing()
+    for name in SERVE if options.train else TRAIN:
+        if getattr(options, name) is not None:
+            how = "without --train, got it with it" if options.train else "with --train, got it without"
+            raise ValueError(f"--{name.replace('_', '-')}: expected {how}")
     model = chosen(options.name, options.config)
-    common: dict[str, Any] = {"devices": options.devices, "page": options.page, "usable": options.usable}
+    common: dict[str, Any] = {"devices": options.devices, "page": options.page or 16, "usable": options.usable}
     given = options.parallel or ("data" if options.train else "tensor")
     common["parallel"] = cost.parallel.parallel_of("python -m attnlib model", options.devices, given)
     common["link"] = options.link
     formats: dict[str, Any] = {
         "weights": cost.formats.format_of("python -m attnlib model", "--dtype", options.dtype),
-        "cache": cost.formats.format_of("python -m attnlib model", "--kv-dtype", options.kv_dtype),
+        "cache": cost.formats.format_of("python -m attnlib model", "--kv-dtype", options.kv_dtype or "bfloat16"),
     }
     device = options.device
-    trained = {name: getattr(options, name) for name in TRAIN if getattr(options, name) is not None}
     if options.train:
-        return train(model, options, common, trained)
-    if trained:
-        raise ValueError(f"--train: expected with --{next(iter(trained))}, got none")
+        return train(model, options, common)
     common["dtype"] = "bfloat16" if "bfloat16" in device.matmul else "float16"
     context = options.context or model.context or USUAL
     found = cost.serving(model, context, device, batch=options.batch or 1, **common, **formats)
@@ -78,11 +83,9 @@ def run(options: argparse.Namespace) -> str:
     return as_json(found) if options.json else report(found)
 
 
-def train(model: cost.Model, options: argparse.Namespace, common: dict[str, Any], trained: dict[str, Any]) -> str:
+def train(model: cost.Model, options: argparse.Namespace, common: dict[str, Any]) -> str:
     """Return what the command prints of a step of training."""
-    for name in ("fit", "page", "kv_dtype"):
-        if getattr(options, name) not in (False, 16, "bfloat16"):
-            raise ValueError(f"--{name.replace('_', '-')}: expected none with --train, got {getattr(options, name)}")
+    trained = {name: getattr(options, name) for name in TRAIN if getattr(options, name) is not None}
     device, dtype = options.device, options.dtype
     if dtype == "bfloat16" and dtype not in device.matmul:
         dtype = "float16"
@@ -268,9 +271,11 @@ def advice(found: cost.Serving, others: dict[str, cost.Serving]) -> list[str]:
     halves = {name: other for name, other in others.items() if name.startswith(("half", "twice"))}
     best = min(halves, key=lambda name: halves[name].needed)
     time = {name: (x.prefill if x.decode is None else x.decode).seconds for name, x in halves.items()}
+    fastest = min(time, key=lambda name: time[name])
+    saves = "and saves most time" if fastest == best else f"{fastest} saves most time"
     lines.append(
-        f"Apart from formats, {best} frees most ({binary(found.needed - halves[best].needed)} on each device), "
-        f"{min(time, key=lambda name: time[name])} saves most time."
+        f"Apart from formats, {best} frees most ({binary(found.needed - halves[best].needed)} on each device)"
+        f"{' ' if fastest == best else ', '}{saves}."
     )
     first = {what: others[f"{what} in fp8"] for what in ("weights", "cache") if f"{what} in fp8" in others}
     first = first or {what: others[f"{what} in int4"] for what in ("weights", "cache") if f"{what} in int4" in others}
@@ -281,7 +286,8 @@ def advice(found: cost.Serving, others: dict[str, cost.Serving]) -> list[str]:
     rest = [f"{binary(size)} for the {name}" for name, size in freed.items() if name != what]
     name = first[what].formats[0 if what == "weights" else 1].name
     said = f"Quantise the {what} first: {name} frees {binary(freed[what])} on each device"
-    lines.append(said + (f", against {rest[0]}." if rest else "."))
+    alone = "" if found.fits or first[what].fits else " Alone it is not enough."
+    lines.append(said + (f", against {rest[0]}." if rest else ".") + alone)
     if not found.fits:
         enough = [name for name, other in others.items() if other.fits]
         small = sorted(enough, key=lambda name: (name in halves, "int4" in name, "both" in name))

@@ -317,6 +317,11 @@ def replace_window(mixer: SelfAttention | LatentAttention) -> SelfAttention | La
     return replace(mixer, window=None) if isinstance(mixer, SelfAttention) else mixer
 
 
+def meeting(mixer: Mixer) -> str:
+    """Return the step of a pass in which positions meet."""
+    return "state" if isinstance(mixer, StateAttention | StateSpace) else "attention"
+
+
 def merge_exchange(mixer: Mixer, batch: int, devices: int) -> Exchange:
     """Return what one layer sends for a token where devices share the cache's positions: sums to be merged.
 

@@ -19,8 +19,6 @@ from attnlib.cost.models import (
     Cache,
     Mixer,
     Model,
-    StateAttention,
-    StateSpace,
     model_cache,
     model_of,
     model_share,
@@ -32,6 +30,7 @@ from attnlib.cost.parallel import (
     Exchange,
     Parallel,
     links,
+    meeting,
     merge_exchange,
     overlapped,
     parallel_of,
@@ -195,7 +194,7 @@ def serving(
         ring = {}
         if parallel.sequence > 1:
             kinds = one.kinds
-            ring = {_meeting(mixer) + kinds[mixer]: of_layer(mixer) * count for mixer, count in one.mixers.items()}
+            ring = {meeting(mixer) + kinds[mixer]: of_layer(mixer) * count for mixer, count in one.mixers.items()}
         time = overlapped(roofline(cost, device, dtype=dtype), ring, over["sequence"])
         return serial(time, sums, over["tensor"]), sum(int(x.sent) for x in (*sums, *ring.values()))
 
@@ -237,11 +236,6 @@ def serving(
 def _held(context: int, parallel: Parallel) -> int:
     """Positions of a sequence that one device has."""
     return int(parts(context, parallel.sequence))
-
-
-def _meeting(mixer: Mixer) -> str:
-    """The step in which positions meet."""
-    return "state" if isinstance(mixer, StateAttention | StateSpace) else "attention"
 
 
 def weight_bytes(model: Model, stored: Format) -> int:

@@ -14,13 +14,14 @@ from attnlib.cost._sizes import BYTES, dtype_name, itemsize, parts
 from attnlib.cost.algebra import Cost, Step
 from attnlib.cost.devices import Device, Link
 from attnlib.cost.formats import FORMATS
-from attnlib.cost.models import Model, StateAttention, StateSpace, model_of, model_parameters, model_share
+from attnlib.cost.models import Model, model_of, model_parameters, model_share
 from attnlib.cost.parallel import (
     Exchange,
     Parallel,
     all_reduce,
     gradient_exchanges,
     links,
+    meeting,
     overlapped,
     parallel_of,
     refuse_sequence,
@@ -217,9 +218,8 @@ def training(
         # Keys and values go round once more on the way back, with their gradients.
         turns = {"forward": 1, "backward": 2} | ({"again": 1} if recompute == "layers" else {})
         for mixer, count in one.mixers.items():
-            meeting = "state" if isinstance(mixer, StateAttention | StateSpace) else "attention"
             whole = ring_exchange(mixer, n, micro, FORMATS[dtype], parallel.sequence) * (count * passes)
-            ring |= {f"{p}, {meeting}{one.kinds[mixer]}": whole * times for p, times in turns.items()}
+            ring |= {f"{p}, {meeting(mixer)}{one.kinds[mixer]}": whole * times for p, times in turns.items()}
     time = overlapped(time, ring, over["sequence"])
     sums = _tensor_sums(model, micro * held, micro, parallel.tensor, b, recompute)
     sums = tuple(x * passes for x in sums)
