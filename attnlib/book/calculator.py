@@ -603,7 +603,7 @@ def _intensity(found: cost.Serving) -> list[tuple[str, str]]:
         return []
     slow = max(found.decode.steps, key=lambda step: step.seconds)
     ridge = found.device.ridge(found.dtype)
-    return [("FLOPs a byte in its slowest part", f"{slow.intensity:.3g}, of {ridge:.3g} at which the cores bind")]
+    return [("FLOPs a byte in its slowest part", f"{slow.intensity:.3g}; from {ridge:.3g} on the cores bind")]
 
 
 def _fits_table(numbers: Mapping[str, Any], context: int, batch: int) -> Table:
