@@ -784,7 +784,7 @@ def calculator_numbers() -> dict[str, str]:
         "calculator-llama-verdict": f"It does not fit: {binary(four[0].needed - four[0].memory)} too much. "
         "Most is the cache.",
         "calculator-llama-first": f"Quantise the cache first: fp8 frees {binary(cache)} on each device, against "
-        f"{binary(share)} for the weights.",
+        f"{binary(share)} for the weights. Alone it is not enough.",
         "calculator-llama-both": f"It fits: {binary(four[1].memory - four[1].needed)} free. Most is the cache.",
         "calculator-gemma-cache": binary(position * (10 * 2**17 + 52 * 1024)),
         "calculator-gemma-full": binary(position * 10 * 2**17),
@@ -808,6 +808,10 @@ EXPECTED: dict[str, dict[str, str]] = {
         "notation-mac": text(core["small"].matmul_flops // 2),
         "notation-visible": text(cost.visible_pairs(512)),
         "notation-share": f"{cost.visible_pairs(512) / cost.visible_pairs(512, causal=False):.1%}",
+        "notation-three-all": text(4 * 1000**2 * 512),
+        "notation-three-mac": text(2 * 1000**2 * 512),
+        "notation-three-visible": text(2 * 1000 * 1001 * 512),
+        "notation-three-both": text(1000 * 1001 * 512),
         "notation-loop-hand": text(10 * cost.feed_forward(64, 64, d_ff=64).matmul_flops // 2),
     },
     "self-attention": {

@@ -324,7 +324,26 @@ def training() -> dict[str, str]:
     }
     fits = {name: size for name, size in fits.items() if size < 80e9}
     largest = max(fits, key=lambda name: fits[name])
+
+    # A step of 64 devices with a sequence each: half of the sum of gradients hides behind the passes backward, the
+    # gathering of new weights behind the next pass forward.
+    moved = EIGHT.moved(8192, logits=8192)
+    forward = (EIGHT.trained(8192) / 3) / H100 + (moved["embedding"] + moved["norms"]) / HBM
+    sent = 63 / 64 * 2 * EIGHT.parameters / 50e9
+    waits = (sent - forward) + (sent - 2 * forward)
+    again = EIGHT.core(8192 * 8193 / 2) / 2 / H100
+    update = (2 * 12 + 2 + 2) * EIGHT.parameters / 64 / HBM
+    step = 3 * forward + again + update + waits
+
+    def needed(gradients: float) -> str:
+        return format_bytes((2 + gradients + 12 / 64) * EIGHT.parameters + EIGHT.kept(8192, "scores"))
+
     return {
+        "training-step-first": needed(2),
+        "training-step-second": needed(2 / 64),
+        "training-step-usable": format_bytes(USABLE),
+        "training-step-waits": f"{waits / step:.0%}",
+        "training-step-most": f"{EIGHT.trained(8192) / H100 / step:.0%}",
         "training-state": format_bytes(16 * SEVEN.parameters),
         **{f"training-kept-{x}": format_bytes(SEVEN.kept(4096, x, batch=8)) for x in ("nothing", "scores", "layers")},
         "training-spread": f"{palm / active:.0f}",
