@@ -18,7 +18,8 @@ def copy_sample(book: Path, url: str | None = None, branch: str | None = None) -
     for name in ("tools", "theme"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, book / name, ignore=ignored, dirs_exist_ok=True)
-    shutil.copy(ROOT / "requirements.txt", book)
+    for name in ("requirements.txt", "CITATION.cff"):
+        shutil.copy(ROOT / name, book)
     settings = (ROOT / "_config.yml").read_text("utf8").splitlines()
     place = settings.index("repository:")
     for offset, (key, value) in enumerate((("url", url), ("branch", branch)), 1):

@@ -17,13 +17,14 @@ from docutils import nodes
 from attnlib.book import widgets
 from tools import card
 from tools.ext import about
+from tools.ext.landing import read_edition
 from tools.files import read_documents
 from tools.repository import read_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = read_repository(ROOT).site
 DOCUMENTS = read_documents(ROOT)
-CARD = ROOT / "theme" / "static" / about.CARD
+CARD = ROOT / "theme" / "static" / card.CARD
 
 
 def document(*parts: nodes.Node) -> Any:
@@ -73,7 +74,6 @@ def test_every_page_says_what_it_is(html: Path) -> None:
         address = SITE if name == "index" else f"{SITE}{name}.html"
         assert [str(tag["href"]) for tag in head.select("link[rel=canonical]")] == [address]
         assert said["og:url"] == address
-        assert said["og:image"] == f"{SITE}_static/{about.CARD}"
         assert said["description"] == said["og:description"]
         assert 40 <= len(said["description"]) <= about.LONGEST, (name, said["description"])
         assert not set("\\${}") & set(said["description"]), (name, said["description"])
@@ -99,13 +99,63 @@ def test_pages_to_be_found_are_listed(html: Path) -> None:
 
 
 def test_card_is_what_the_cost_model_draws(html: Path, tmp_path: Path) -> None:
-    width, height = about.CARD_SIZE
+    width, height = card.SIZE
     kept = matplotlib.image.imread(CARD)
     assert kept.shape[:2] == (height, width)
     card.draw(str(yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))["title"]), tmp_path / "card.png")
     drawn = matplotlib.image.imread(tmp_path / "card.png")
     # Another version of Matplotlib rounds letters otherwise.
     assert np.abs(kept - drawn).mean() < 0.01, "theme/static/card.png is not what `python -m tools.card` draws"
-    assert all(term in about.CARD_SAYS for term in widgets.terms().values())
-    assert (html / "_static" / about.CARD).read_bytes() == CARD.read_bytes()
+    assert all(term in card.SAYS for term in widgets.terms().values())
+    assert (html / "_static" / card.CARD).read_bytes() == CARD.read_bytes()
     assert CARD.stat().st_size < 150_000
+
+
+def test_a_card_has_its_page_s_drawing(html: Path) -> None:
+    shown = {}
+    for name in DOCUMENTS:
+        page = BeautifulSoup((html / f"{name}.html").read_text("utf8"), "html.parser")
+        said = {str(tag["property"]): str(tag["content"]) for tag in page.select("meta[property]")}
+        drawing = page.select_one("div.picture > svg")
+        if drawing is None:
+            assert (said["og:image"], said["og:image:alt"]) == (f"{SITE}_static/{card.CARD}", card.SAYS)
+            continue
+        title = drawing.find("title")
+        assert title is not None
+        assert said["og:image:alt"] == title.get_text()
+        file = html / said["og:image"].removeprefix(SITE)
+        width, height = card.SIZE
+        pixels = matplotlib.image.imread(file)
+        assert pixels.shape[:2] == (height, width)
+        assert file.stat().st_size < 150_000
+        # Something is drawn in the box and written beside it, and nothing reaches the edges.
+        left, top, wide, high = card.BOX
+        grey = pixels[..., :3].mean(axis=-1)
+        assert (grey[top + 20 : top + high - 20, left + 20 : left + wide - 20] < 0.6).mean() > 0.002, name
+        assert (grey[top:300, 60 : left - 20] < 0.5).mean() > 0.01, name
+        assert (grey[:, left + wide + 5 :] > 0.9).all(), name
+        assert (grey[:, left - 30 : left - 5] > 0.9).all(), name
+        shown[name] = said["og:image"]
+    assert len(set(shown.values())) == len(shown) >= 20
+
+
+def test_every_page_says_whose_it_is(html: Path) -> None:
+    edition = read_edition(ROOT)
+    for name in (*DOCUMENTS, "404", "search"):
+        page = BeautifulSoup((html / f"{name}.html").read_text("utf8"), "html.parser")
+        (said,) = page.select(".edition")
+        for fact in ("title", "version", "date", "authors"):
+            assert edition[fact] in said.get_text(), (name, fact)
+        there = [str(link["href"]) for link in said.select("a")]
+        assert [link.rpartition("/")[2].partition("#")[2] for link in there][-1] == "sec-cite"
+        assert {"LICENSE", "LICENSE-text"} <= {link.rpartition("/")[2] for link in there}
+
+
+@pytest.mark.parametrize("title", ["A", "Transformers and their quadratically-growing self-attention " * 3])
+def test_long_titles_have_smaller_letters(title: str) -> None:
+    assert card.page_card(title, "<svg viewBox='0 0 1 1'></svg>", "B")[:4] == b"\x89PNG"
+
+
+def test_lines_break_at_spaces_and_hyphens() -> None:
+    assert card.wrap("What self-attention costs", 38) == ["What self-", "attention costs"]
+    assert card.wrap("unbreakable" * 9, 38) == ["unbreakable" * 9]

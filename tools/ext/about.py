@@ -1,7 +1,7 @@
 """What a page says of itself to whoever has not opened it: search engines, and cards where a link is shared.
 
 Each page gets a title that speaks alone (``page_title`` at the head of its source, where its heading does not), a
-description, which is its first sentences, its address, and the book's card. Beside the pages stand ``sitemap.xml``,
+description, which is its first sentences, its address, and a card with its first drawing, or the book's. Beside the pages stand ``sitemap.xml``,
 ``robots.txt`` and ``404.html``. Every address is that of `repository` in _config.yml; no browser loads one of them.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,15 +19,16 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
+from tools import card
+from tools.ext.landing import read_edition
 from tools.ext.search import readable
 from tools.files import read_documents
 from tools.mathml import mathml
 from tools.repository import make_repository
 
 LONGEST = 200  # what is shown of a description
-CARD = "card.png"
-CARD_SIZE = (1200, 630)
-CARD_SAYS = "A layer's FLOPs over its length: 8nd² for the projections, 4n²d for the core, equal at n = 2d"
+CARDS = "cards"  # folder of the pages' own, beside the book's
+DRAWING = re.compile(r'<div class="picture">(<svg\b.*?</svg>)', re.DOTALL)
 # Found by an address that is not the book's, or by none: nothing to be listed.
 UNLISTED = ("search", "404")
 
@@ -80,19 +81,32 @@ def describe(doctree: nodes.document) -> str:
     return shorten(re.sub(r":\s*$", ".", text))
 
 
-def tags(title: str, description: str, address: str, card: str, root: bool) -> str:
+def draw_card(app: Sphinx, page: str, title: str, body: str) -> tuple[str, str]:
+    """Address of a page's card below ``_static``, which is drawn if the page has something to draw, and what it shows."""
+    drawing = DRAWING.search(body)
+    if drawing is None:
+        return card.CARD, card.SAYS
+    name = f"{CARDS}/{page.rsplit('/', 1)[-1]}.png"
+    path = Path(app.outdir, "_static", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(card.page_card(title, drawing[1], app.config.project))
+    shown = re.search(r"<title\b[^>]*>(.*?)</title>", drawing[1], re.DOTALL)
+    return name, unescape(shown[1]) if shown else title
+
+
+def tags(title: str, description: str, address: str, image: str, shows: str, root: bool) -> str:
     """What stands in the head of a page."""
-    width, height = map(str, CARD_SIZE)
+    width, height = map(str, card.SIZE)
     properties = {
         "og:type": "website" if root else "article",
         "og:site_name": "The Cost of Attention",
         "og:title": title,
         "og:description": description,
         "og:url": address,
-        "og:image": card,
+        "og:image": image,
         "og:image:width": width,
         "og:image:height": height,
-        "og:image:alt": CARD_SAYS,
+        "og:image:alt": shows,
     }
     named = {"description": description, "twitter:card": "summary_large_image"}
     return "\n".join(
@@ -112,6 +126,10 @@ def add_head(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
     """Give ``layout.html`` the title and the head of one page."""
     if app.builder.name != "html":  # an EPUB or the sheets of a PDF are found in other ways
         return
+    theme = app.config.html_theme_options
+    repository = make_repository(theme.get("repository_url"), theme.get("repository_branch"))
+    licences = {"text_licence": repository.blob("LICENSE-text"), "code_licence": repository.blob("LICENSE")}
+    context["edition"] = read_edition(Path(app.confdir)) | licences
     if page in UNLISTED:
         context["metatags"] = f'{context.get("metatags", "")}\n<meta name="robots" content="noindex" />'
         context["pageurl"] = None
@@ -122,10 +140,11 @@ def add_head(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
     context["page_title"] = title
     root = page == app.config.root_doc
     name = "The Cost of Attention" if root else title
-    card = f"{app.config.html_baseurl}_static/{CARD}"
+    drawn, shows = draw_card(app, page, title, context.get("body", ""))
+    image = f"{app.config.html_baseurl}_static/{drawn}"
     context["pageurl"] = app.config.html_baseurl if root else f"{app.config.html_baseurl}{page}.html"
     context["metatags"] = "\n".join(
-        [context.get("metatags", ""), tags(name, describe(doctree), context["pageurl"], card, root)]
+        [context.get("metatags", ""), tags(name, describe(doctree), context["pageurl"], image, shows, root)]
     )
 
 

@@ -28,11 +28,10 @@ from bs4 import BeautifulSoup, Tag
 from tools.ext.landing import cite, read_edition
 from tools.files import ROOT, save_bytes
 from tools.repository import Repository, read_repository
-from tools.shelf.pages import APPENDICES, BRIEF, BookError, Page, read_pages, sections, short
+from tools.shelf.pages import APPENDICES, BRIEF, BookError, Page, read_pages, resolve, sections, short
 
 NAME = "the-cost-of-attention.epub"
 NAMESPACES = {"svg": "http://www.w3.org/2000/svg", "math": "http://www.w3.org/1998/Math/MathML"}
-VARIABLE = re.compile(r"var\(\s*--[\w-]+\s*,\s*((?:[^()]|\([^()]*\))*)\)")
 FONT = "mathematics.woff2"
 ACCESS = (
     ("accessMode", "textual"),
@@ -128,20 +127,6 @@ def _wrap_style(tag: Tag) -> None:
         if name in tag.attrs:
             style[name] = tag.attrs.pop(name)
     tag.wrap(style)
-
-
-def resolve(value: str) -> str:
-    """A value without variables: each has what it is in the light beside it.
-
-    Example:
-        >>> resolve("var(--figure-1, #0072b2)")
-        '#0072b2'
-    """
-    while (plainer := VARIABLE.sub(lambda found: found[1].strip(), value)) != value:
-        value = plainer
-    if "var(" in value:
-        raise BookError(f"a colour without a plain one beside it: {value}")
-    return value
 
 
 def images(pages: Iterable[Tag], html: Path) -> Iterator[tuple[str, bytes]]:

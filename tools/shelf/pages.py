@@ -54,6 +54,7 @@ FOR_SCREENS = (
 )
 POINTS_TO_IDS = ("aria-labelledby", "aria-describedby", "aria-controls", "for", "headers")
 IN_VALUE = re.compile(r"url\(\s*['\"]?#([^)'\"]+)['\"]?\s*\)")
+VARIABLE = re.compile(r"var\(\s*--[\w-]+\s*,\s*((?:[^()]|\([^()]*\))*)\)")
 DRAWING = re.compile(r"(<svg\b[^>]*>)(.*?)</svg>", re.DOTALL)
 WORDS = re.compile(r"<title\b.*?</title>|<desc\b.*?</desc>", re.DOTALL)
 FORMULA = re.compile(r"\\\((.*?)\\\)|\\\[(.*?)\\\]", re.DOTALL)
@@ -413,3 +414,17 @@ def sections(page: Page) -> list[tuple[str, str]]:
         if section is not None and section.get("id"):
             found.append((str(section["id"]), words(heading)))
     return found
+
+
+def resolve(value: str) -> str:
+    """A value without variables: each has what it is in the light beside it.
+
+    Example:
+        >>> resolve("var(--figure-1, #0072b2)")
+        '#0072b2'
+    """
+    while (plainer := VARIABLE.sub(lambda found: found[1].strip(), value)) != value:
+        value = plainer
+    if "var(" in value:
+        raise BookError(f"a colour without a plain one beside it: {value}")
+    return value
