@@ -1,8 +1,9 @@
 """What a page says of itself to whoever has not opened it: search engines, and cards where a link is shared.
 
 Each page gets a title that speaks alone (``page_title`` at the head of its source, where its heading does not), a
-description, which is its first sentences, its address, and a card with its first drawing, or the book's. Beside the pages stand ``sitemap.xml``,
-``robots.txt`` and ``404.html``. Every address is that of `repository` in _config.yml; no browser loads one of them.
+description, which is its first sentences, its address, and a card with its first drawing, or the book's. Beside the
+pages stand ``sitemap.xml``, ``robots.txt`` and ``404.html``. Every address is that of `repository` in _config.yml; no
+browser loads one of them.
 """
 
 from __future__ import annotations
@@ -81,15 +82,15 @@ def describe(doctree: nodes.document) -> str:
     return shorten(re.sub(r":\s*$", ".", text))
 
 
-def draw_card(app: Sphinx, page: str, title: str, body: str) -> tuple[str, str]:
-    """Address of a page's card below ``_static``, which is drawn if the page has something to draw, and what it shows."""
+def draw_card(app: Sphinx, page: str, title: str, book: str, body: str) -> tuple[str, str]:
+    """Draw a page's card, if the page has a drawing: the card's address below ``_static``, and what it shows."""
     drawing = DRAWING.search(body)
     if drawing is None:
         return card.CARD, card.SAYS
     name = f"{CARDS}/{page.rsplit('/', 1)[-1]}.png"
     path = Path(app.outdir, "_static", name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(card.page_card(title, drawing[1], app.config.project))
+    path.write_bytes(card.page_card(title, drawing[1], book))
     shown = re.search(r"<title\b[^>]*>(.*?)</title>", drawing[1], re.DOTALL)
     return name, unescape(shown[1]) if shown else title
 
@@ -140,7 +141,7 @@ def add_head(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
     context["page_title"] = title
     root = page == app.config.root_doc
     name = "The Cost of Attention" if root else title
-    drawn, shows = draw_card(app, page, title, context.get("body", ""))
+    drawn, shows = draw_card(app, page, title, context["edition"]["title"], context.get("body", ""))
     image = f"{app.config.html_baseurl}_static/{drawn}"
     context["pageurl"] = app.config.html_baseurl if root else f"{app.config.html_baseurl}{page}.html"
     context["metatags"] = "\n".join(

@@ -28,7 +28,7 @@ from bs4 import BeautifulSoup, Tag
 from tools.ext.landing import cite, read_edition
 from tools.files import ROOT, save_bytes
 from tools.repository import Repository, read_repository
-from tools.shelf.pages import APPENDICES, BRIEF, BookError, Page, read_pages, resolve, sections, short
+from tools.shelf.pages import APPENDICES, BRIEF, Page, read_pages, resolve, sections, short
 
 NAME = "the-cost-of-attention.epub"
 NAMESPACES = {"svg": "http://www.w3.org/2000/svg", "math": "http://www.w3.org/1998/Math/MathML"}
