@@ -16,7 +16,7 @@ import pytest
 from book.sample_book import ROOT, build_sample, copy_sample, run
 from bs4 import BeautifulSoup
 
-from tools import myst, notebooks
+from tools import myst, notebooks, release
 from tools.ext.colab import point_at_notebook
 from tools.labels import Target
 from tools.repository import make_repository
@@ -422,6 +422,26 @@ def colab_python() -> Path:
     return python
 
 
+@pytest.fixture(scope="module")
+def wheel_python(colab_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the library as a release has it: a wheel, and no repository beside it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    wheel, _ = release.build_dist(ROOT, folder / "dist")
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    clean = folder / "clean"
+    subprocess.run([colab_python, "-m", "venv", "--without-pip", clean], check=True)
+    python = clean / "bin" / "python"
+    colab, here = (
+        subprocess.run([each, "-c", where], capture_output=True, text=True, check=True).stdout.strip()
+        for each in (colab_python, python)
+    )
+    # A folder named so is searched; what is installed there as editable is not found through it.
+    Path(here, "colab.pth").write_text(f"{colab}\n")
+    pip = [sys.executable, "-m", "pip", "-q", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    subprocess.run(pip, check=True, capture_output=True)
+    return python
+
+
 def execute(notebook: nbformat.NotebookNode, python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a notebook with nbclient in a kernel of `python`, away from the repository and the user's settings."""
     kernel = folder / "kernels" / "colab"
@@ -490,7 +510,9 @@ def test_twin_is_plain_and_valid(doc: str) -> None:
 
 @pytest.mark.anywhere
 @pytest.mark.parametrize("doc", CHAPTERS)
-def test_twin_runs(doc: str, colab_python: Path, tmp_path: Path) -> None:
+def test_twin_runs(doc: str, wheel_python: Path, tmp_path: Path) -> None:
     twin = nbformat.read(ROOT / notebooks.twin_path(doc), as_version=4)
-    done = execute(twin, colab_python, tmp_path)
+    where = f"import attnlib; assert attnlib.__file__.startswith({str(wheel_python.parents[1])!r}), attnlib.__file__"
+    twin.cells.append(nbformat.v4.new_code_cell(where))
+    done = execute(twin, wheel_python, tmp_path)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -13,19 +13,15 @@ from importlib import import_module
 from pathlib import Path
 
 import jsonschema
-import nbformat
 import pytest
 import yaml
-from book.test_notebooks import ROOT, colab_python, execute
-from support import FULL
+from book.test_notebooks import ROOT
 
 import attnlib
 from tools import notebooks, release
 from tools.ext.landing import read_edition
 from tools.files import read_settings
 from tools.repository import make_repository, read_repository
-
-__all__ = ["colab_python"]  # a fixture
 
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf8"))
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text("utf8")
@@ -187,25 +183,3 @@ def test_workflow_publishes_only_what_the_owner_switches_on() -> None:
             ["/bin/bash", "-c", tag], cwd=ROOT, env=environment | {"GITHUB_REF_NAME": name}, capture_output=True
         )
         assert done.returncode == code, done.stderr
-
-
-@pytest.mark.skipif(not FULL, reason="`make test-full` runs notebooks with the wheel")
-@pytest.mark.parametrize("chapter", ["question", "self-attention", "memory"])
-def test_wheel_runs_a_notebook(colab_python: Path, tmp_path: Path, chapter: str) -> None:
-    """In a clean environment with Colab's packages, and no repository."""
-    wheel, _ = release.build_dist(ROOT, tmp_path / "dist")
-    finds = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    there = subprocess.run([colab_python, "-c", finds], capture_output=True, text=True, check=True).stdout.strip()
-    clean = tmp_path / "clean"
-    subprocess.run([colab_python, "-m", "venv", "--without-pip", clean], check=True)
-    python = clean / "bin" / "python"
-    here = subprocess.run([python, "-c", finds], capture_output=True, text=True, check=True).stdout.strip()
-    # A folder named so is searched; what is installed there as editable is not found through it.
-    Path(here, "colab.pth").write_text(there + "\n")
-    pip = [sys.executable, "-m", "pip", "-q", "--python", python, "install", "--no-deps", "--no-index", wheel]
-    subprocess.run(pip, check=True, capture_output=True)
-    twin = nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", as_version=4)
-    where = f"import attnlib; assert attnlib.__file__.startswith({str(clean)!r}), attnlib.__file__"
-    twin.cells.append(nbformat.v4.new_code_cell(where))
-    done = execute(twin, python, tmp_path)
-    assert done.returncode == 0, done.stdout[-3000:]
