@@ -43,6 +43,7 @@ SOURCES = (
     "_toc.yml",
     "pyproject.toml",
     "*.bib",
+    "CITATION.cff",
     "index.md",
     "chapters/**/*",
     "assignments/**/*",  # the instructor's guide tells of them
