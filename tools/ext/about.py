@@ -130,7 +130,8 @@ def add_head(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
     theme = app.config.html_theme_options
     repository = make_repository(theme.get("repository_url"), theme.get("repository_branch"))
     licences = {"text_licence": repository.blob("LICENSE-text"), "code_licence": repository.blob("LICENSE")}
-    context["edition"] = read_edition(Path(app.confdir)) | licences
+    root = Path(app.confdir)
+    context["edition"] = read_edition(root) | licences if (root / "CITATION.cff").is_file() else None
     if page in UNLISTED:
         context["metatags"] = f'{context.get("metatags", "")}\n<meta name="robots" content="noindex" />'
         context["pageurl"] = None
@@ -139,13 +140,13 @@ def add_head(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
     own = (app.env.metadata.get(page) or {}).get("page_title")
     title = str(own or _plain(context.get("title") or ""))
     context["page_title"] = title
-    root = page == app.config.root_doc
-    name = "The Cost of Attention" if root else title
-    drawn, shows = draw_card(app, page, title, context["edition"]["title"], context.get("body", ""))
+    front = page == app.config.root_doc
+    name = app.config.html_title if front else title
+    drawn, shows = draw_card(app, page, title, app.config.html_title, context.get("body", ""))
     image = f"{app.config.html_baseurl}_static/{drawn}"
-    context["pageurl"] = app.config.html_baseurl if root else f"{app.config.html_baseurl}{page}.html"
+    context["pageurl"] = app.config.html_baseurl if front else f"{app.config.html_baseurl}{page}.html"
     context["metatags"] = "\n".join(
-        [context.get("metatags", ""), tags(name, describe(doctree), context["pageurl"], image, shows, root)]
+        [context.get("metatags", ""), tags(name, describe(doctree), context["pageurl"], image, shows, front)]
     )
 
 
