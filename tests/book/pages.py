@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import axe_playwright_python
-from playwright.sync_api import Browser, BrowserContext, Page, Route
+from playwright.sync_api import Browser, BrowserContext, Page, Response, Route
 from support import FULL
 
 WIDE = (1280, 900)
@@ -31,6 +31,12 @@ class Visit:
     errors: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    answers: list[Response] = field(default_factory=list)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file that came."""
+        return {answer.url: len(answer.body()) for answer in self.answers}
 
     @property
     def problems(self) -> list[str]:
@@ -104,6 +110,7 @@ def visit(opened: BrowserContext, site: str, name: str) -> Iterator[Visit]:
     page.route("**/*", guard)
     page.on("console", lambda m: seen.errors.append(f"{m.text} {m.location}") if m.type == "error" else None)
     page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    page.on("response", seen.answers.append)
     page.on("response", lambda r: seen.failed.append(f"{r.status} {r.url}") if r.status >= 400 else None)
     try:
         page.goto(f"{site}/{name}", wait_until="load")
@@ -123,9 +130,10 @@ COLOURS = ["color-contrast", "link-in-text-block"]
 
 # They take axe its minutes: it looks behind each piece of text for itself, and a page of code has thousands of
 # coloured words. But the answer depends on few things, so one element of each kind is marked, the smallest: a kind
-# has one tag, class, colours, font, and the same paint and fading behind it. `make test-full` looks at every element.
+# has one tag, class, colours, size (large letters need less contrast), and the same paint and fading behind it. A
+# kind in which axe found nothing is not looked at again, on whichever page. `make test-full` looks at every element.
 _MARK = """
-() => {
+known => {
   const grounds = new Map([[null, ""]]);
   const ground = e => {
     if (!grounds.has(e)) {
@@ -142,15 +150,18 @@ _MARK = """
     const text = [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.textContent.trim());
     if (!(text || e.matches("input, textarea, select")) || !e.checkVisibility()) continue;
     const s = getComputedStyle(e), outer = getComputedStyle(e.parentElement);
-    const font = [s.color, s.fontSize, s.fontWeight, s.textShadow, s.textDecoration, outer.color];
+    const large = parseFloat(s.fontSize) >= (s.fontWeight >= 700 ? 18.6 : 24);
+    const font = [s.color, large, s.fontWeight, s.textShadow, s.textDecoration, outer.color];
     const kind = [e.tagName, e.className, ...font, ground(e)].join();
+    if (known.includes(kind)) continue;
     const size = e.querySelectorAll("*").length;
     if (!kinds.has(kind) || size < kinds.get(kind).size) kinds.set(kind, {size, e});
   }
   kinds.forEach(({e}) => e.setAttribute("data-kind", ""));
-  return kinds.size;
+  return [...kinds.keys()];
 }
 """
+_FINE: set[str] = set()
 
 
 def axe(
@@ -162,13 +173,16 @@ def axe(
 ) -> list[str]:
     """Findings of axe, serious and critical unless said otherwise, of its rules of colours and of the others.
 
-    Colours are looked at in one element of each kind, or in `every` one.
+    Colours are looked at in one element of each kind that was not fine before, or in `every` element.
     """
     page.evaluate(_axe_source())
     found = []
-    if colours:
-        where = "document" if every or not page.evaluate(_MARK) else "{include: [['[data-kind]']]}"
+    kinds = page.evaluate(_MARK, [*_FINE]) if colours and not every else []
+    if colours and (every or kinds):
+        where = "document" if every else "{include: [['[data-kind]']]}"
         found += _violations(page, where, {"runOnly": {"type": "rule", "values": COLOURS}})
+        if not found:
+            _FINE.update(kinds)
     if others:
         found += _violations(page, "document", {"rules": {rule: {"enabled": False} for rule in COLOURS}})
     return [

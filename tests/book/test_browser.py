@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +19,7 @@ from book.pages import (
     RAW,
     THEMES,
     WIDE,
+    Visit,
     axe,
     context,
     mathematics,
@@ -27,7 +29,7 @@ from book.pages import (
     visit,
 )
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, Locator, Page, Response, Route
+from playwright.sync_api import Browser, Locator, Page, Route
 from support import FULL
 
 from attnlib.book.questions import FACTORS, Number, near, verdict
@@ -48,8 +50,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each page; the pages are known when the book is built."""
     marks = {
         "name": "<html",
-        "chapter": '<nav class="ways"',
-        "math_page": 'class="math',
         "quiz_page": '<form class="quiz"',
         "number_page": '<form class="quiz quiz-numeric"',
         "box_page": 'details class="solution',
@@ -76,10 +76,81 @@ def open_everything(page: Page) -> None:
     )
 
 
+SCREEN = (1280, 800)
+LINES = 25  # of a cell in sight
+SHARE = 0.2  # of a page's height that code in sight may take
+SCREENS = 32
+# What a reader sees of a chapter, who opens nothing.
+_FORM = """
+() => {
+  const article = document.querySelector("article");
+  const seen = selector => [...article.querySelectorAll(selector)].filter(e => e.checkVisibility());
+  const height = e => e.getBoundingClientRect().height;
+  const lines = e => e.querySelector("pre").textContent.replace(/\\n+$/, "").split("\\n").length;
+  const code = seen(".cell_input").filter(e => height(e) > 0);
+  const drawing = seen("svg[role=img]")[0];
+  return {
+    height: height(article),
+    code: code.reduce((sum, e) => sum + height(e), 0),
+    longest: Math.max(0, ...code.map(lines)),
+    drawing: drawing ? drawing.getBoundingClientRect().top + scrollY : null,
+    cells: article.querySelectorAll(".cell_input").length,
+    bitmaps: [...article.querySelectorAll("img")].map(e => e.src),
+    bare: [...article.querySelectorAll("table")]
+      .filter(e => !e.closest(".growth-chart, .calculator, [hidden]"))
+      .filter(e => {
+        const caption = e.closest(".captioned, .results-table")?.querySelector(":scope > .results-caption");
+        const number = caption?.querySelector(".caption-number")?.textContent ?? "";
+        const words = caption?.textContent.slice(number.length).trim() ?? "";
+        const named = caption && e.getAttribute("aria-labelledby") === caption.id;
+        return !(named && /^Table \\d+\\.$/.test(number) && words.length >= 10);
+      })
+      .map(e => e.textContent.slice(0, 80)),
+  };
+}
+"""
+
+
+def form(page: Page, name: str) -> Iterator[str]:
+    """Prose first: a drawing in the first two screens, little code in sight, no bitmap, not too long."""
+    found = page.evaluate(_FORM)
+    yield from (f"a bitmap: {source}" for source in found["bitmaps"])
+    if name != "chapters/status.html":  # the build's own
+        yield from (f"a table without number and caption: {text}" for text in found["bare"])
+    if found["cells"] and found["height"] > SCREENS * SCREEN[1]:  # the API page is as long as the library
+        yield f"{found['height'] / SCREEN[1]:.1f} screens"
+    if found["longest"] > LINES:
+        yield f"a cell of {found['longest']} lines"
+    if found["code"] > SHARE * found["height"]:
+        yield f"{found['code'] / found['height']:.0%} code"
+    # The sheet and the pages that the build makes hold tables alone.
+    if found["cells"] > 4 and (found["drawing"] is None or found["drawing"] > 2 * SCREEN[1]):
+        yield f"the first drawing begins at {found['drawing']}"
+
+
+def weight(seen: Visit) -> Iterator[str]:
+    """At most a megabyte, before compression, and twenty files; the font of formulas where there are any."""
+    sizes = seen.sizes
+    if len(sizes) > 20 or sum(sizes.values()) > 1_000_000:
+        yield f"{sum(sizes.values()):,} bytes in {len(sizes)} files: {sizes}"
+    if any(address.endswith(".woff2") for address in sizes) != (seen.page.locator("math").count() > 0):
+        yield "the font of formulas without a formula, or formulas without it"
+
+
+def formulas(page: Page, name: str) -> Iterator[str]:
+    """As many are set as the page's source has: `mathematics` is content with none."""
+    there, written = (
+        page.locator("main math").count(),
+        (HTML / name).read_text("utf8").count('class="math notranslate'),
+    )
+    if there < written:
+        yield f"{there} formulas of {written}"
+
+
 @pytest.mark.anywhere
 @pytest.mark.parametrize("theme", THEMES)
 def test_page(running: Browser, site: str, name: str, theme: str) -> None:
-    """Nothing fails, nothing leaves this host, mathematics is set, nothing moves sideways, axe is content.
+    """Nothing fails or leaves this host, mathematics is set, nothing moves sideways, axe is content; form and weight.
 
     What differs in the dark is colour: there axe looks at that alone. Colours are looked at with everything open, the
     other rules on a wide page as it opens and on a phone with everything open. `make test-full` asks axe everything
@@ -90,6 +161,11 @@ def test_page(running: Browser, site: str, name: str, theme: str) -> None:
         page = seen.page
         assert page.locator("html").get_attribute("data-theme") == theme
         found = [f"mathematics: {text}" for text in mathematics(page)]
+        if theme == "light":
+            found += [f"weight: {text}" for text in weight(seen)]
+            found += [f"formulas: {text}" for text in formulas(page, name)]
+            if '<nav class="ways"' in (HTML / name).read_text(encoding="utf-8"):
+                found += [f"form: {text}" for text in form(page, name)]
         if others:
             found += [f"wide, axe: {text}" for text in axe(page, colours=FULL)]
         open_everything(page)
@@ -101,14 +177,6 @@ def test_page(running: Browser, site: str, name: str, theme: str) -> None:
                 f"{size}, all open, axe: {text}" for text in axe(page, others=FULL or (others and size == "phone"))
             ]
         assert [*seen.problems, *found] == []
-
-
-def test_mathematics_is_there(running: Browser, site: str, math_page: str) -> None:
-    """As many formulas are set as the page's source has: the check above is not content with none."""
-    source = (HTML / math_page).read_text(encoding="utf-8")
-    with context(running, "light") as opened, visit(opened, site, math_page) as seen:
-        formulas = seen.page.locator("main math").count()
-        assert formulas >= len(re.findall(r'class="math notranslate', source)) > 0
 
 
 def test_what_scrolls_shows_where_it_goes_on(running: Browser, site: str) -> None:
@@ -276,20 +344,6 @@ def test_no_formula_is_raw_at_any_moment(running: Browser, site: str, name: str)
         assert page.evaluate("window.seen") == []
 
 
-def test_a_first_visit_is_light(running: Browser, site: str, name: str) -> None:
-    """At most a megabyte, before compression, and twenty files."""
-    with context(running, "light") as opened:
-        page = opened.new_page()
-        answers: list[Response] = []
-        page.on("response", lambda answer: answers.append(answer))
-        page.goto(f"{site}/{name}", wait_until="load")
-        page.wait_for_function("document.fonts.ready.then(() => true)")
-        sizes = {answer.url: len(answer.body()) for answer in answers}
-        assert len(sizes) <= 20
-        assert sum(sizes.values()) <= 1_000_000, sizes
-        assert any(address.endswith(".woff2") for address in sizes) == (page.locator("math").count() > 0)
-
-
 @pytest.mark.parametrize("name", ["index.html", "chapters/memory.html", "search.html"])
 def test_every_icon_has_a_shape(running: Browser, site: str, name: str) -> None:
     """An icon that the sheet does not know would be a square."""
@@ -341,6 +395,7 @@ def choose(page: Page, form: Locator, letters: set[str]) -> None:
     page.keyboard.press("Enter")
 
 
+@pytest.mark.sample(5)
 def test_quiz_by_keyboard(running: Browser, site: str, quiz_page: str) -> None:
     """A right and a wrong choice, made by keyboard, are announced with their feedback in the live region."""
     with context(running, "light") as opened, visit(opened, site, quiz_page) as seen:
@@ -377,6 +432,7 @@ def test_quiz_by_keyboard(running: Browser, site: str, quiz_page: str) -> None:
         assert seen.problems == []
 
 
+@pytest.mark.sample(4)
 def test_number_by_keyboard(running: Browser, site: str, number_page: str) -> None:
     """With each seed's numbers: nothing, a word, each mistake, a factor and the right number are told apart."""
     with context(running, "light") as opened, visit(opened, site, number_page) as seen:
@@ -426,6 +482,7 @@ def test_number_by_keyboard(running: Browser, site: str, number_page: str) -> No
         assert seen.problems == []
 
 
+@pytest.mark.sample(7)
 def test_quiz_without_scripts(running: Browser, site: str, quiz_page: str) -> None:
     """Without scripts the answer opens by itself, and no button pretends to work."""
     with context(running, "light", java_script_enabled=False) as opened:
@@ -438,6 +495,7 @@ def test_quiz_without_scripts(running: Browser, site: str, quiz_page: str) -> No
             assert all(answer.is_visible() for answer in part.locator(".quiz-answer").all())
 
 
+@pytest.mark.sample(7)
 def test_solution_by_keyboard(running: Browser, site: str, box_page: str) -> None:
     """A hidden solution has a name and opens and closes with Enter."""
     with context(running, "light") as opened, visit(opened, site, box_page) as seen:
@@ -455,6 +513,7 @@ def test_solution_by_keyboard(running: Browser, site: str, box_page: str) -> Non
             assert not box.evaluate("box => box.open")
 
 
+@pytest.mark.sample(7)
 def test_print(running: Browser, site: str, box_page: str) -> None:
     """A page prints in light with its solutions open, and is put back as it was."""
     with context(running, "dark") as opened, visit(opened, site, box_page) as seen:
@@ -510,57 +569,7 @@ def test_growth_chart_by_keyboard(running: Browser, site: str) -> None:
         assert seen.problems == []
 
 
-# ------------------------------------------------------------------ the form of a chapter
-
-SCREEN = (1280, 800)
-LINES = 25  # of a cell in sight
-SHARE = 0.2  # of a page's height that code in sight may take
-SCREENS = 32
-# What a reader sees of a chapter, who opens nothing.
-_FORM = """
-() => {
-  const article = document.querySelector("article");
-  const seen = selector => [...article.querySelectorAll(selector)].filter(e => e.checkVisibility());
-  const height = e => e.getBoundingClientRect().height;
-  const lines = e => e.querySelector("pre").textContent.replace(/\\n+$/, "").split("\\n").length;
-  const code = seen(".cell_input").filter(e => height(e) > 0);
-  const drawing = seen("svg[role=img]")[0];
-  return {
-    height: height(article),
-    code: code.reduce((sum, e) => sum + height(e), 0),
-    longest: Math.max(0, ...code.map(lines)),
-    drawing: drawing ? drawing.getBoundingClientRect().top + scrollY : null,
-    cells: article.querySelectorAll(".cell_input").length,
-    bitmaps: [...article.querySelectorAll("img")].map(e => e.src),
-    bare: [...article.querySelectorAll("table")]
-      .filter(e => !e.closest(".growth-chart, .calculator, [hidden]"))
-      .filter(e => {
-        const caption = e.closest(".captioned, .results-table")?.querySelector(":scope > .results-caption");
-        const number = caption?.querySelector(".caption-number")?.textContent ?? "";
-        const words = caption?.textContent.slice(number.length).trim() ?? "";
-        const named = caption && e.getAttribute("aria-labelledby") === caption.id;
-        return !(named && /^Table \\d+\\.$/.test(number) && words.length >= 10);
-      })
-      .map(e => e.textContent.slice(0, 80)),
-  };
-}
-"""
-
-
-def test_form_of_a_chapter(running: Browser, site: str, chapter: str) -> None:
-    """Prose first: a drawing in the first two screens, little code in sight, no bitmap, not too long."""
-    with context(running, "light", SCREEN) as opened, visit(opened, site, chapter) as seen:
-        form = seen.page.evaluate(_FORM)
-        assert form["bitmaps"] == []
-        if chapter != "chapters/status.html":  # the build's own
-            assert form["bare"] == []
-        if form["cells"]:  # the API page is as long as the library
-            assert form["height"] <= SCREENS * SCREEN[1]
-        assert form["longest"] <= LINES
-        assert form["code"] <= SHARE * form["height"]
-        if form["cells"] > 4:  # the sheet and the pages that the build makes hold tables alone
-            assert form["drawing"] is not None
-            assert form["drawing"] <= 2 * SCREEN[1]
+# ------------------------------------------------------------------ tables
 
 
 def test_tables_are_numbered_through_the_book(html: Path) -> None:
