@@ -432,7 +432,7 @@ def test_quiz_by_keyboard(running: Browser, site: str, quiz_page: str) -> None:
         assert seen.problems == []
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(11)
 def test_number_by_keyboard(running: Browser, site: str, number_page: str) -> None:
     """With each seed's numbers: nothing, a word, each mistake, a factor and the right number are told apart."""
     with context(running, "light") as opened, visit(opened, site, number_page) as seen:
