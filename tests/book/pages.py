@@ -110,7 +110,7 @@ def visit(opened: BrowserContext, site: str, name: str) -> Iterator[Visit]:
     page.route("**/*", guard)
     page.on("console", lambda m: seen.errors.append(f"{m.text} {m.location}") if m.type == "error" else None)
     page.on("pageerror", lambda error: seen.errors.append(str(error)))
-    page.on("response", seen.answers.append)
+    page.on("response", lambda answer: seen.answers.append(answer))
     page.on("response", lambda r: seen.failed.append(f"{r.status} {r.url}") if r.status >= 400 else None)
     try:
         page.goto(f"{site}/{name}", wait_until="load")
