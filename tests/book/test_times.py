@@ -97,3 +97,9 @@ def test_without_being_asked_a_run_prints_no_table() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "where the time went" not in done.stdout
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process runs all tests")
+def test_a_file_stays_in_one_process(request: pytest.FixtureRequest) -> None:
+    """Else browsers, builds and prints are made in each, which nobody would see but by the clock."""
+    assert request.node.nodeid.endswith("@tests/book/test_times.py")
