@@ -5,11 +5,14 @@ import inspect
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
+import jaxtyping
 import pytest
 
 import attnlib
 from attnlib import cost, count, decoding, feature_maps, graph, hardness, taylor
 from attnlib.book import train
+from attnlib.kernels._exponential import exp_float32
 from tools import names
 
 HERE = Path(__file__).parent
@@ -129,3 +132,15 @@ def test_bad_input(refuses, fn):
         if fn.__name__ not in NAME_ANOTHER:
             with pytest.raises(ValueError, match=rf"^(\w+\.)*{fn.__name__}: "):
                 fn(*args, **kwargs)
+
+
+def test_shapes_are_checked_in_every_module_that_states_them(request):
+    """`--jaxtyping-packages` names them; what it names raises where a shape or a dtype is another."""
+    root = HERE.parent
+    named = request.config.getoption("jaxtyping_packages").split(",")[:-1]
+    for path in (root / "attnlib").rglob("*.py"):
+        if "from jaxtyping import" in path.read_text("utf8"):
+            module = ".".join(path.relative_to(root).with_suffix("").parts)
+            assert any(f"{module}.".startswith(f"{package}.") for package in named), module
+    with pytest.raises(jaxtyping.TypeCheckError):
+        exp_float32(jnp.arange(3))
