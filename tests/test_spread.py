@@ -35,6 +35,7 @@ def shape(q_lead, k_lead):
     return q_lead, k_lead, 9, 11, 4, 3
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("mech", MECHANISMS, ids=lambda mech: mech.name)
 @pytest.mark.parametrize("leads", LEADS if FULL else LEADS[::2], ids=str)
 def test_the_same_result_and_gradients(mech, leads, rng):
