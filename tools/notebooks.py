@@ -24,6 +24,7 @@ import nbformat
 from jupyter_cache import get_cache
 from myst_nb.core.variables import format_plain_text
 from myst_nb.ext.glue import extract_glue_data_cell
+from pybtex.backends.plaintext import Backend
 from pybtex.database import Person, parse_file
 
 from tools import myst
@@ -37,6 +38,7 @@ KERNEL = {
     "language_info": {"name": "python"},
 }
 ORPHAN = "no chapter has this notebook; delete it"
+PLAIN = Backend()  # looked up by its name it would be looked for among all packages, each time
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,9 @@ def read_authors(root: Path) -> dict[str, tuple[str, str]]:
 def _authors(entry: Any) -> str:
     people: list[Person] = entry.persons.get("author") or entry.persons.get("editor") or []
     parts = ([*who.rich_prelast_names, *who.rich_last_names] for who in people)
-    names = [" ".join(str(part.render_as("text")) for part in name) for name in parts]
+    names = [" ".join(str(part.render(PLAIN)) for part in name) for name in parts]
     if not names:
-        return str(entry.rich_fields["title"].render_as("text"))
+        return str(entry.rich_fields["title"].render(PLAIN))
     # BibTeX's "and others" stands for the authors that an entry leaves out.
     return " and ".join(names) if len(names) < 3 and "others" not in names else f"{names[0]} et al."
 
