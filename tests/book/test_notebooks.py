@@ -435,10 +435,11 @@ def wheel_python(colab_python: Path, tmp_path_factory: pytest.TempPathFactory) -
         subprocess.run([each, "-c", where], capture_output=True, text=True, check=True).stdout.strip()
         for each in (colab_python, python)
     )
-    # A folder named so is searched; what is installed there as editable is not found through it.
-    Path(here, "colab.pth").write_text(f"{colab}\n")
     pip = [sys.executable, "-m", "pip", "-q", "--python", python, "install", "--no-deps", "--no-index", wheel]
     subprocess.run(pip, check=True, capture_output=True)
+    # Afterwards, as pip would take the editable library there for the wheel's. A folder named so is searched; what is
+    # installed there as editable is not found through it.
+    Path(here, "colab.pth").write_text(f"{colab}\n")
     return python
 
 
