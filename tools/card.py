@@ -66,7 +66,7 @@ def wrap(text: str, size: int, width: int = COLUMN) -> list[str]:
     """Lines of bold letters of a size that are no wider.
 
     Example:
-        >>> wrap("What self-attention costs", 38)
+        >>> wrap("What self-attention costs", 44)
         ['What self-', 'attention costs']
     """
     font = ImageFont.truetype(str(FONTS / "DejaVuSerif-Bold.ttf"), size)

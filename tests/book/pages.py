@@ -144,16 +144,16 @@ known => {
     }
     return grounds.get(e);
   };
-  const kinds = new Map();
+  const kinds = new Map(), fine = new Set(known);
   for (const e of document.body.querySelectorAll("*")) {
     e.removeAttribute("data-kind");
     const text = [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.textContent.trim());
     if (!(text || e.matches("input, textarea, select")) || !e.checkVisibility()) continue;
     const s = getComputedStyle(e), outer = getComputedStyle(e.parentElement);
-    const large = parseFloat(s.fontSize) >= (s.fontWeight >= 700 ? 18.6 : 24);
+    const large = parseFloat(s.fontSize) >= (s.fontWeight >= 700 ? 18.66 : 24);
     const font = [s.color, large, s.fontWeight, s.textShadow, s.textDecoration, outer.color];
     const kind = [e.tagName, e.className, ...font, ground(e)].join();
-    if (known.includes(kind)) continue;
+    if (fine.has(kind)) continue;
     const size = e.querySelectorAll("*").length;
     if (!kinds.has(kind) || size < kinds.get(kind).size) kinds.set(kind, {size, e});
   }

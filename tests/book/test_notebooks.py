@@ -13,6 +13,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from book.conftest import absent
 from book.sample_book import ROOT, build_sample, copy_sample, run
 from bs4 import BeautifulSoup
 
@@ -417,8 +418,7 @@ def colab_python() -> Path:
     """The interpreter of an environment with attnlib and Colab's packages, and nothing that builds the book."""
     python = ROOT / ".venv-colab" / "bin" / "python"
     if not python.is_file():
-        message = ".venv-colab is absent: run `make .venv-colab/.attnlib`"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+        absent(".venv-colab is absent: run `make .venv-colab/.attnlib`")
     return python
 
 

@@ -25,7 +25,7 @@ from tools.ext.landing import read_edition
 from tools.ext.search import readable
 from tools.files import read_documents
 from tools.mathml import mathml
-from tools.repository import make_repository
+from tools.repository import Repository, make_repository
 
 LONGEST = 200  # what is shown of a description
 CARDS = "cards"  # folder of the pages' own, beside the book's
@@ -123,12 +123,16 @@ def _plain(html: str) -> str:
     return re.sub(r"<[^>]*>", "", math.sub(lambda found: readable(found[0]), html))
 
 
+def _repository(config: Config) -> Repository:
+    theme = config.html_theme_options
+    return make_repository(theme.get("repository_url"), theme.get("repository_branch"))
+
+
 def add_head(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Give ``layout.html`` the title and the head of one page."""
     if app.builder.name != "html":  # an EPUB or the sheets of a PDF are found in other ways
         return
-    theme = app.config.html_theme_options
-    repository = make_repository(theme.get("repository_url"), theme.get("repository_branch"))
+    repository = _repository(app.config)
     licences = {"text_licence": repository.blob("LICENSE-text"), "code_licence": repository.blob("LICENSE")}
     root = Path(app.confdir)
     context["edition"] = read_edition(root) | licences if (root / "CITATION.cff").is_file() else None
@@ -170,9 +174,7 @@ def anchored(html: str, path: str) -> str:
 
 
 def _settings(app: Sphinx, config: Config) -> None:
-    theme = config.html_theme_options
-    address = make_repository(theme.get("repository_url"), theme.get("repository_branch")).site
-    config.html_baseurl = config.html_baseurl or address
+    config.html_baseurl = config.html_baseurl or _repository(config).site
 
 
 def _missing(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
