@@ -150,65 +150,113 @@ def in_chapter(text: str) -> Callable[[Path], None]:
     return append
 
 
-def change(old: str, new: str) -> Callable[[Path], None]:
-    return lambda book: edit(book / "chapters" / "one.md", old, new)
+PLAIN = "# A chapter\n\nSome text.\n"
 
 
-def list_absent_page(book: Path) -> None:
-    edit(book / "_toc.yml", "chapters/one", "chapters/one\n  - file: chapters/two")
+def changed(old: str, new: str) -> str:
+    assert old in CHAPTER
+    return CHAPTER.replace(old, new)
 
 
-FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a cell raises": (in_chapter(cell("1 / 0")), "ZeroDivisionError"),
-    "a cell writes to stderr": (in_chapter(cell("import sys; print('careful', file=sys.stderr)")), "stderr"),
-    "a duplicate label": (in_chapter("\n(twice)=\n## Two\n\ntext\n\n(twice)=\n## Three\n\ntext\n"), "twice"),
-    "an unknown role": (in_chapter("\nThis is {nothing}`like it`.\n"), "nothing"),
-    "an unknown directive": (in_chapter("\n```{nothing}\n```\n"), "nothing"),
-    "a link to no page": (in_chapter("\nSee [](nowhere.md).\n"), "nowhere"),
-    "a reference to no label": (in_chapter("\nSee {ref}`nowhere`.\n"), "nowhere"),
-    "a reference to no equation": (in_chapter("\nSee {eq}`nowhere`.\n"), "nowhere"),
-    "a formula that is no TeX": (in_chapter("\nIt is $\\frac{1}{2$.\n"), "chapters/one.md:"),
-    "a formula with a command that is not there": (in_chapter("\nIt is $\\nothing$.\n"), "a formula is no TeX"),
-    "a citation of nothing": (in_chapter("\nSee {cite:t}`nowhere`.\n"), "nowhere"),
-    "a glued number that is not there": (in_chapter("\nIt is {glue:text}`nowhere`.\n"), "nowhere"),
-    "a listed page without a source": (list_absent_page, "chapters/two"),
-    "a figure without alt text": (
-        change('  image:\n    alt: "One dark dot"\n', ""),
-        "an image without alt text",
-    ),
-    "a figure without a caption": (change('caption: "A dot."', 'caption: ""'), "caption"),
+# Of a chapter with each fault, what is said of it: the warnings of one build that renders all of them, and the
+# problems in the pages of another.
+WARNINGS: dict[str, tuple[str, str]] = {
+    "a cell writes to stderr": (PLAIN + cell("import sys; print('careful', file=sys.stderr)"), "stderr"),
+    "a duplicate label": (PLAIN + "\n(twice)=\n## Two\n\ntext\n\n(twice)=\n## Three\n\ntext\n", "twice"),
+    "an unknown role": (PLAIN + "\nThis is {nothing}`like it`.\n", "nothing"),
+    "an unknown directive": (PLAIN + "\n```{nothing}\n```\n", "nothing"),
+    "a link to no page": (PLAIN + "\nSee [](nowhere.md).\n", "nowhere"),
+    "a reference to no label": (PLAIN + "\nSee {ref}`nowhere`.\n", "nowhere"),
+    "a reference to no equation": (PLAIN + "\nSee {eq}`nowhere`.\n", "nowhere"),
+    "a formula that is no TeX": (PLAIN + "\nIt is $\\frac{1}{2$.\n", "a formula is no TeX"),
+    "a formula with a command that is not there": (PLAIN + "\nIt is $\\nothing$.\n", "a formula is no TeX"),
+    "a citation of nothing": (PLAIN + "\nSee {cite:t}`nowhere`.\n", "nowhere"),
+    "a glued number that is not there": (PLAIN + "\nIt is {glue:text}`nowhere`.\n", "nowhere"),
+}
+PROBLEMS: dict[str, tuple[str, str]] = {
+    "a figure without alt text": (changed('  image:\n    alt: "One dark dot"\n', ""), "an image without alt text"),
+    "a figure without a caption": (changed('caption: "A dot."', 'caption: ""'), "caption"),
     "an image that is no figure": (
-        change('  figure:\n    caption: "A dot."\n    name: fig-dot\n', ""),
+        changed('  figure:\n    caption: "A dot."\n    name: fig-dot\n', ""),
         "not a figure with a caption",
     ),
     "a script from another host": (
-        in_chapter('\n<script src="https://example.org/x.js"></script>\n'),
+        PLAIN + '\n<script src="https://example.org/x.js"></script>\n',
         "loads from another host: https://example.org/x.js",
     ),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_turns_the_build_red_and_leaves_the_pages(book: Path, fault: str) -> None:
+def build_faults(good: Path, book: Path, faults: dict[str, tuple[str, str]]) -> str:
+    """Build the good book and a chapter with each fault: red, and the pages stay. Return what it says."""
+    shutil.copytree(good, book)
     before = tree(book / "_build" / "html")
-    spoil, message = FAULTS[fault]
-    spoil(book)
+    with (book / "_toc.yml").open("a") as toc:
+        toc.writelines(f"  - file: chapters/fault-{i}\n" for i in range(len(faults)))
+    for i, (chapter, _) in enumerate(faults.values()):
+        file = book / "chapters" / f"fault-{i}.md"
+        file.write_text(HEADER + chapter.replace("fig-dot", f"fig-dot-{i}"))
     code, output = build(book)
     assert code == 1, output
-    assert message in output
+    assert tree(book / "_build" / "html") == before
+    return output
+
+
+@pytest.fixture(scope="module")
+def warnings(good: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build_faults(good, tmp_path_factory.mktemp("warnings") / "book", WARNINGS)
+
+
+@pytest.fixture(scope="module")
+def problems(good: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build_faults(good, tmp_path_factory.mktemp("problems") / "book", PROBLEMS)
+
+
+@pytest.mark.parametrize("fault", WARNINGS)
+def test_a_fault_is_a_warning_that_names_its_line(warnings: str, fault: str) -> None:
+    """A warning is an error: `test_a_failed_build_stays_failed_until_it_is_mended` has one alone."""
+    file = f"chapters/fault-{list(WARNINGS).index(fault)}.md"
+    said = [line for line in warnings.splitlines() if re.search(rf"{file}:\d+: WARNING: ", line)]
+    assert any(WARNINGS[fault][1] in line for line in said), warnings
+
+
+def test_nothing_but_faults_is_warned_of(warnings: str) -> None:
+    assert len(re.findall(r"WARNING", warnings)) == len(WARNINGS), warnings
+
+
+@pytest.mark.parametrize("fault", PROBLEMS)
+def test_a_fault_is_seen_in_the_page(problems: str, fault: str) -> None:
+    page = f"chapters/fault-{list(PROBLEMS).index(fault)}.html: "
+    assert any(line.startswith(page) and PROBLEMS[fault][1] in line for line in problems.splitlines()), problems
+
+
+def test_a_listed_page_without_a_source_turns_the_build_red(book: Path) -> None:
+    before = tree(book / "_build" / "html")
+    edit(book / "_toc.yml", "chapters/one", "chapters/one\n  - file: chapters/two")
+    code, output = build(book)
+    assert code == 1, output
+    assert "chapters/two" in output
     assert tree(book / "_build" / "html") == before
 
 
-@pytest.mark.parametrize("fault", ["a cell raises", "a duplicate label", "a figure without alt text"])
-def test_a_failed_build_stays_failed_until_it_is_mended(book: Path, fault: str) -> None:
-    chapter = book / "chapters" / "one.md"
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (CHAPTER + cell("1 / 0"), "ZeroDivisionError"),
+        WARNINGS["a duplicate label"],
+        PROBLEMS["a figure without alt text"],
+    ],
+    ids=["a cell raises", "a duplicate label", "a figure without alt text"],
+)
+def test_a_failed_build_stays_failed_until_it_is_mended(book: Path, fault: str, message: str) -> None:
+    before, chapter = tree(book / "_build" / "html"), book / "chapters" / "one.md"
     fine = chapter.read_text()
-    spoil, message = FAULTS[fault]
-    spoil(book)
+    chapter.write_text(HEADER + fault)
     for _ in range(2):
         code, output = build(book)
         assert code == 1, output
         assert message in output
+        assert tree(book / "_build" / "html") == before
     chapter.write_text(fine)
     code, output = build(book)
     assert code == 0, output
@@ -336,7 +384,7 @@ def test_a_build_killed_between_the_renames_gives_the_old_pages_back(book: Path)
     html = book / "_build" / "html"
     before = tree(html)
     html.rename(html.with_name("html.old"))
-    FAULTS["a cell raises"][0](book)
+    in_chapter(cell("1 / 0"))(book)
     code, _ = build(book)
     assert code == 1
     assert tree(html) == before
