@@ -41,9 +41,9 @@ HTML = ROOT / "_build" / "html"
 VENDOR = ROOT / "theme" / "vendor" / "temml"
 
 
-def containing(text: str) -> list[str]:
-    """Built pages whose HTML contains `text`."""
-    return [name for name in page_names(HTML) if text in (HTML / name).read_text(encoding="utf-8")]
+def containing(pattern: str) -> list[str]:
+    """Built pages in whose HTML the pattern is found."""
+    return [name for name in page_names(HTML) if re.search(pattern, (HTML / name).read_text(encoding="utf-8"))]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -51,7 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks = {
         "name": "<html",
         "quiz_page": '<form class="quiz"',
-        "number_page": '<form class="quiz quiz-numeric"',
+        "practice_page": '<form class="quiz|details class="solution',
         "box_page": 'details class="solution',
     }
     given = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
@@ -403,91 +403,118 @@ def choose(page: Page, form: Locator, letters: set[str]) -> None:
     page.keyboard.press("Enter")
 
 
-def test_quiz_by_keyboard(running: Browser, site: str, quiz_page: str) -> None:
+def try_quizzes(page: Page) -> int:
     """A right and a wrong choice, made by keyboard, are announced with their feedback in the live region."""
-    with context(running, "light") as opened, visit(opened, site, quiz_page) as seen:
-        page = seen.page
-        leave(page, "form.quiz")
-        forms = page.locator("form.quiz:not(.quiz-numeric)")
-        assert forms.count() > 0
-        for form in forms.all():
-            status = form.locator("[role=status][aria-live=polite]")
-            marks = {
-                answer.get_attribute("data-option") or "": answer.get_attribute("data-correct") == "true"
-                for answer in form.locator(".quiz-answers .quiz-answer").all()
-            }
-            right = {mark for mark, good in marks.items() if good}
-            wrong = sorted(set(marks) - right)[0] if set(marks) - right else None
-            assert status.inner_text() == ""
-            assert not form.locator(".quiz-answers").is_visible()
-            form.locator(".quiz-check").press("Enter")
-            assert "Nothing is chosen" in status.inner_text()
-            if wrong:
-                choose(page, form, {wrong})
-                assert "Not this one" in status.inner_text()
-                option = form.locator(f".quiz-option:has(input[value={wrong}])")
-                assert option.locator(".quiz-verdict").inner_text() == "✗ not this one"
-                described = option.locator("input").get_attribute("aria-describedby") or ""
-                assert (option.locator(".quiz-verdict").get_attribute("id") or "?") in described.split()
-            choose(page, form, right)
-            said = status.inner_text()
-            assert "Correct" in said
-            assert "Not this one" not in said
-            for mark in right:
-                feedback = form.locator(f".quiz-answers [data-option={mark}]")
-                text = feedback.evaluate("a => [...a.children].slice(1).map(e => e.textContent).join('')")
-                assert text.strip() in status.evaluate("s => s.textContent")
-        assert seen.problems == []
+    forms = page.locator("form.quiz:not(.quiz-numeric)")
+    for form in forms.all():
+        status = form.locator("[role=status][aria-live=polite]")
+        marks = {
+            answer.get_attribute("data-option") or "": answer.get_attribute("data-correct") == "true"
+            for answer in form.locator(".quiz-answers .quiz-answer").all()
+        }
+        right = {mark for mark, good in marks.items() if good}
+        wrong = sorted(set(marks) - right)[0] if set(marks) - right else None
+        assert status.inner_text() == ""
+        assert not form.locator(".quiz-answers").is_visible()
+        form.locator(".quiz-check").press("Enter")
+        assert "Nothing is chosen" in status.inner_text()
+        if wrong:
+            choose(page, form, {wrong})
+            assert "Not this one" in status.inner_text()
+            option = form.locator(f".quiz-option:has(input[value={wrong}])")
+            assert option.locator(".quiz-verdict").inner_text() == "✗ not this one"
+            described = option.locator("input").get_attribute("aria-describedby") or ""
+            assert (option.locator(".quiz-verdict").get_attribute("id") or "?") in described.split()
+        choose(page, form, right)
+        said = status.inner_text()
+        assert "Correct" in said
+        assert "Not this one" not in said
+        for mark in right:
+            feedback = form.locator(f".quiz-answers [data-option={mark}]")
+            text = feedback.evaluate("a => [...a.children].slice(1).map(e => e.textContent).join('')")
+            assert text.strip() in status.evaluate("s => s.textContent")
+    return forms.count()
 
 
-def test_number_by_keyboard(running: Browser, site: str, number_page: str) -> None:
+def try_numbers(page: Page) -> int:
     """Each seed's mistakes and right number are told apart, with the first seed's also a factor, a word, nothing."""
-    with context(running, "light") as opened, visit(opened, site, number_page) as seen:
-        page = seen.page
-        leave(page, "form.quiz-numeric")
-        for form in page.locator("form.quiz-numeric").all():
-            parts = form.locator("fieldset")
-            for seed in range(parts.count()):
-                part = parts.nth(seed)
-                assert [other.is_visible() for other in parts.all()] == [i == seed for i in range(parts.count())]
-                status, field = part.locator("[role=status][aria-live=polite]"), part.locator("input")
-                answer, tolerance = (
-                    float(part.get_attribute(f"data-{name}") or "") for name in ("answer", "tolerance")
-                )
-                unit = part.get_attribute("data-unit") or ""
-                asked = Number("?", answer, unit, tolerance, "", ((5.55 * answer + 1, "?"),))
+    forms = page.locator("form.quiz-numeric")
+    for form in forms.all():
+        parts = form.locator("fieldset")
+        for seed in range(parts.count()):
+            part = parts.nth(seed)
+            shown = form.evaluate("f => [...f.querySelectorAll('fieldset')].map(part => part.checkVisibility())")
+            assert shown == [i == seed for i in range(parts.count())]
+            status, field = part.locator("[role=status][aria-live=polite]"), part.locator("input")
+            *numbers, unit = part.evaluate("({dataset: it}) => [it.answer, it.tolerance, it.unit ?? '']")
+            answer, tolerance = map(float, numbers)
+            asked = Number("?", answer, unit, tolerance, "", ((5.55 * answer + 1, "?"),))
 
-                def said(typed: str, field: Locator = field, status: Locator = status) -> str:
-                    field.fill(typed)
-                    assert status.inner_text() == ""
-                    page.keyboard.press("Enter")
-                    return status.inner_text()
-
-                if seed == 0:
-                    assert said("") == "Nothing is typed yet."
-                    assert not part.locator(".quiz-answers").is_visible()
-                    assert said("much").startswith(f"Expected a number{' in ' + unit if unit else ''}")
-                mistakes = part.locator(".quiz-answers [data-value]").all()
-                assert mistakes
-                for mistake in mistakes:
-                    value = mistake.get_attribute("data-value") or ""
-                    assert "Not this one." in said(f"{value} {unit}")
-                    explained = mistake.evaluate("m => [...m.children].slice(1).map(e => e.textContent).join('')")
-                    assert explained.strip() in status.evaluate("s => s.textContent")
-                    assert field.get_attribute("aria-invalid") == "true"
-                # What the page says of a number is what a notebook says of it.
-                known = {float(mistake.get_attribute("data-value") or "") for mistake in mistakes}
-                for factor in (3.7, *(by for by, _ in FACTORS)) if seed == 0 else ():
-                    value = factor * answer
-                    if not any(near(value, other, tolerance) for other in known):
-                        told = verdict(asked, value).split(" is ", 1)[1]
-                        assert said(repr(value)) == f"Not yet. That is {told}"
-                assert said(f"{answer!r} {unit}").startswith("Correct.")
-                page.keyboard.press("Tab")
-                page.keyboard.press("Tab")
-                assert page.evaluate("document.activeElement.textContent") == "Other numbers"
+            def said(typed: str, field: Locator = field, status: Locator = status) -> str:
+                field.fill(typed)
+                assert status.inner_text() == ""
                 page.keyboard.press("Enter")
-                assert page.evaluate("document.activeElement.tagName") == "INPUT"
+                return status.inner_text()
+
+            if seed == 0:
+                assert said("") == "Nothing is typed yet."
+                assert not part.locator(".quiz-answers").is_visible()
+                assert said("much").startswith(f"Expected a number{' in ' + unit if unit else ''}")
+            mistakes = part.locator(".quiz-answers [data-value]").evaluate_all(
+                """mistakes => mistakes.map(mistake => [
+                    mistake.dataset.value, [...mistake.children].slice(1).map(e => e.textContent).join('').trim(),
+                ])"""
+            )
+            assert mistakes
+            for value, explained in mistakes:
+                assert "Not this one." in said(f"{value} {unit}")
+                assert explained in status.evaluate("s => s.textContent")
+                assert field.get_attribute("aria-invalid") == "true"
+            # What the page says of a number is what a notebook says of it.
+            known = {float(value) for value, _ in mistakes}
+            for factor in (3.7, *(by for by, _ in FACTORS)) if seed == 0 else ():
+                value = factor * answer
+                if not any(near(value, other, tolerance) for other in known):
+                    told = verdict(asked, value).split(" is ", 1)[1]
+                    assert said(repr(value)) == f"Not yet. That is {told}"
+            assert said(f"{answer!r} {unit}").startswith("Correct.")
+            page.keyboard.press("Tab")
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.activeElement.textContent") == "Other numbers"
+            page.keyboard.press("Enter")
+            assert page.evaluate("document.activeElement.tagName") == "INPUT"
+    return forms.count()
+
+
+def try_solutions(page: Page) -> int:
+    """A hidden solution has a name and opens and closes with Enter."""
+    boxes = page.locator("details.solution")
+    for box in boxes.all():
+        assert not box.evaluate("box => box.open")
+        tab_into(page, box)
+        assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+        assert page.evaluate("document.activeElement.textContent").startswith("Solution")
+        page.keyboard.press("Enter")
+        assert box.evaluate("box => box.open")
+        page.keyboard.press("Enter")
+        assert not box.evaluate("box => box.open")
+    return boxes.count()
+
+
+PRACTICE = {
+    '<form class="quiz"': try_quizzes,
+    '<form class="quiz quiz-numeric"': try_numbers,
+    '<details class="solution': try_solutions,
+}
+
+
+def test_practice_by_keyboard(running: Browser, site: str, html: Path, practice_page: str) -> None:
+    """Every quiz, number and solution that a page has, in one visit."""
+    text = (html / practice_page).read_text("utf8")
+    with context(running, "light") as opened, visit(opened, site, practice_page) as seen:
+        leave(seen.page, "form.quiz, details.solution")
+        tried = [attempt(seen.page) for attempt in PRACTICE.values()]
+        assert tried == [text.count(tag) for tag in PRACTICE]
         assert seen.problems == []
 
 
@@ -502,24 +529,6 @@ def test_quiz_without_scripts(running: Browser, site: str, quiz_page: str) -> No
             assert not part.locator(".quiz-answer").first.is_visible()
             part.locator("summary").click()
             assert all(answer.is_visible() for answer in part.locator(".quiz-answer").all())
-
-
-def test_solution_by_keyboard(running: Browser, site: str, box_page: str) -> None:
-    """A hidden solution has a name and opens and closes with Enter."""
-    with context(running, "light") as opened, visit(opened, site, box_page) as seen:
-        page = seen.page
-        leave(page, "details.solution")
-        boxes = page.locator("details.solution")
-        assert boxes.count() > 0
-        for box in boxes.all():
-            assert not box.evaluate("box => box.open")
-            tab_into(page, box)
-            assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
-            assert page.evaluate("document.activeElement.textContent").startswith("Solution")
-            page.keyboard.press("Enter")
-            assert box.evaluate("box => box.open")
-            page.keyboard.press("Enter")
-            assert not box.evaluate("box => box.open")
 
 
 @pytest.mark.sample(7)
