@@ -142,8 +142,8 @@ def read_article(html: Path, doc: str, *, drawn: bool = True, steps: bool = Fals
         if drawn
         else DRAWING.sub(lambda svg: "".join((svg[1], *WORDS.findall(svg[2]), "</svg>")), text[start:end])
     )
-    # html5lib alone keeps the capitals of SVG (viewBox), without which XML has no drawing.
-    soup = BeautifulSoup(article + "</article>", "html5lib")
+    # html5lib alone keeps the capitals of SVG (viewBox), without which XML has no drawing. It is slow.
+    soup = BeautifulSoup(article + "</article>", "html5lib" if drawn else "html.parser")
     body = soup.find("article")
     if start < 0 or not isinstance(body, Tag) or body.find("h1") is None:
         raise BookError(f"{doc}.html: expected an article with a heading")
