@@ -67,7 +67,9 @@ def mechanisms() -> list[Bound]:
 
 MECHANISMS = mechanisms()
 
-pytestmark = [pytest.mark.anywhere, pytest.mark.optimised]
+pytestmark = pytest.mark.anywhere
+# What LLVM's optimisations could break: values, and how numbers that are none spread.
+optimised = pytest.mark.optimised
 each = pytest.mark.parametrize("mech", MECHANISMS, ids=lambda mech: mech.name)
 # What formulas promise, whatever version compiles them, and memory: `make test` leaves it out on the oldest.
 newest = pytest.mark.newest
@@ -125,6 +127,7 @@ def options(mech, rng, shape):
     return few if mech.mask and not FULL else every
 
 
+@optimised
 @each_of(SHAPES)
 def test_agrees_with_its_dense_definition(mech, shape, rng):
     q, k, v = (np.asarray(x, np.float64) for x in draw(rng, shape))
@@ -140,6 +143,7 @@ def test_agrees_with_its_dense_definition(mech, shape, rng):
         np.testing.assert_allclose(double, exact, rtol=1e-12, atol=1e-13)
 
 
+@optimised
 @each_with("shape", SHAPES[1:], FEW[:1])
 def test_gradients(mech, shape, rng):
     for index in range(len(options(mech, rng, shape))):
@@ -248,6 +252,7 @@ def hidden_keys(mech, rng):
     assert out[2:].any(axis=-1).all()
 
 
+@optimised
 @newest
 @each
 def test_a_query_that_sees_nothing_gets_zeros_and_zero_gradient(mech, rng):
@@ -270,6 +275,7 @@ def test_a_query_that_sees_nothing_gets_zeros_and_zero_gradient(mech, rng):
         assert out[2:].any(axis=-1).all()
 
 
+@optimised
 @newest
 @each
 def test_bad_numbers_in_masked_positions_reach_nothing(mech, rng):
@@ -297,6 +303,7 @@ def test_bad_numbers_in_masked_positions_reach_nothing(mech, rng):
         assert np.isnan(mech.fn(*args, mask=mask)[:, :4][seen]).all()
 
 
+@optimised
 @newest
 @each_with("size", [1e4, -1e4], [1e4])
 def test_logits_of_ten_thousand(mech, size, rng):
@@ -310,6 +317,7 @@ def test_logits_of_ten_thousand(mech, size, rng):
         assert all(jnp.isfinite(g).all() for g in gradients)
 
 
+@optimised
 @newest
 @each
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
