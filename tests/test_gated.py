@@ -207,12 +207,12 @@ def test_strong_decays_neither_overflow_nor_nan(rng, kind, strong):
         def fn(*a, decay=decay):
             return gated_linear_attention(*a, **({} if len(a) > 3 else {"decay": decay}), chunk=16)
 
-        out, *gradients = with_backward(fn)(do, *args)
+        out, *gradients = jax.jit(with_backward(fn))(do, *args)
         exact = reference.gated_linear_attention(q, k, v, decay)
         np.testing.assert_allclose(out, exact, rtol=2e-5, atol=1e-5)
         assert all(jnp.isfinite(g).all() for g in gradients)
         with float64():
-            double = with_backward(fn)(*(np.asarray(x, np.float64) for x in (do, *args)))
+            double = jax.jit(with_backward(fn))(*(np.asarray(x, np.float64) for x in (do, *args)))
         for a, b in zip(gradients, double[1:], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
 
@@ -295,7 +295,7 @@ def test_vmap_export_and_second_order(rng):
 
         def twice(fn):
             inner = jax.grad(lambda *a: (fn(*a) ** 2).sum(), 3)
-            return jax.grad(lambda *a: (inner(*a) ** 2).sum(), (0, 3))(q, k, v, decay)
+            return jax.jit(jax.grad(lambda *a: (inner(*a) ** 2).sum(), (0, 3)))(q, k, v, decay)
 
         for a, b in zip(twice(lambda *x: gated_linear_attention(*x, chunk=4)), twice(dense), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
@@ -316,7 +316,7 @@ def test_heads_spread_over_two_devices(rng, kind):
 def test_heads_at_once_as_on_other_devices(rng, monkeypatch):
     q, k, v, do = arrays(rng, (3, 2, 9, 4), (3, 1, 9, 4), (3, 1, 9, 3), (3, 2, 9, 3))
     decay = decays(rng, "channels", (3, 1), 9, 4)
-    run = with_backward(lambda *a: gated_linear_attention(*a, chunk=4))
+    run = jax.jit(with_backward(lambda *a: gated_linear_attention(*a, chunk=4)))
     expected = run(do, q, k, v, decay)
     jax.clear_caches()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

@@ -135,7 +135,7 @@ def test_low_precision(dtype, absorbed, rng):
         y = jax.jit(partial(latent_attention, causal=True, absorbed=absorbed))(p, z)
         assert y.dtype == z.dtype
         np.testing.assert_allclose(y.astype(jnp.float32), exact, atol=0.1)
-    gradients = jax.grad(lambda p: latent_attention(p, x.astype(dtype), absorbed=absorbed).sum())(half)
+    gradients = jax.jit(jax.grad(lambda p: latent_attention(p, x.astype(dtype), absorbed=absorbed).sum()))(half)
     assert {g.dtype for g in gradients.values()} == {jnp.dtype(dtype)}
     assert all(jnp.isfinite(g).all() for g in gradients.values())
 
@@ -146,7 +146,7 @@ def test_low_precision(dtype, absorbed, rng):
 def generate(params, x, cache, prompt, **options):
     parts = []
     if prompt:
-        y, cache = latent_prefill(params, x[..., :prompt, :], cache, **options)
+        y, cache = jax.jit(partial(latent_prefill, **options))(params, x[..., :prompt, :], cache)
         parts.append(y)
     run = jax.jit(partial(latent_step, **options))
     for t in range(prompt, x.shape[-2]):
@@ -163,7 +163,7 @@ def test_steps_are_rows_of_the_causal_layer(prompt, lead, absorbed, rank_q, rng)
         params, x = draw(rng, 7, lead=lead, rank_q=rank_q, dtype=jnp.float64)
         empty = decoding.init_cache(9, 4, d_v=6, batch=lead, dtype=jnp.float64)
         y, cache = generate(params, x, empty, prompt, absorbed=absorbed)
-        close(y, latent_attention(params, x, causal=True, absorbed=absorbed))
+        close(y, jax.jit(partial(latent_attention, causal=True, absorbed=absorbed))(params, x))
         exact, filled = reference.latent_prefill(params, x, empty)
         close((y, cache.k, cache.v, cache.length), (exact, filled.k, filled.v, filled.length))
 
@@ -172,12 +172,12 @@ def test_steps_are_rows_of_the_causal_layer(prompt, lead, absorbed, rank_q, rng)
 def test_a_ring_forgets(absorbed, rng):
     with float64():
         params, x = draw(rng, 9, dtype=jnp.float64)
-        near = reference.visible(9, 9, causal=True, window=3)
+        near = jnp.asarray(reference.visible(9, 9, causal=True, window=3))
         for prompt in (0, 5):
             ring = decoding.init_cache(3, 4, d_v=6, batch=(2,), ring=True, dtype=jnp.float64)
             y, cache = generate(params, x, ring, prompt, absorbed=absorbed)
             assert cache.length == 9
-            close(y, latent_attention(params, x, mask=jnp.asarray(near)))
+            close(y, jax.jit(partial(latent_attention, mask=near))(params, x))
 
 
 def test_scale_and_context_of_a_step(rng):
@@ -219,7 +219,7 @@ def test_the_cache_is_updated_in_place(batch):
 def test_vmap_and_export(absorbed, rng):
     params, x = draw(rng, 12)
     layer = partial(latent_attention, causal=True, absorbed=absorbed)
-    close(jax.vmap(layer, (None, 0))(params, x), layer(params, x), 1e-5, 1e-5)
+    close(jax.jit(jax.vmap(layer, (None, 0)))(params, x), layer(params, x), 1e-5, 1e-5)
 
     def loss(params, x):
         return layer(params, x).astype(jnp.float32).sum()

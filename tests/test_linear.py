@@ -100,7 +100,7 @@ def test_learned_feature_map(rng, causal, features):
         def ours(phi):
             return linear_attention(q, k, v, feature_map=phi, causal=causal, chunk=4)
 
-        exact = jax.grad(loss)(w, lambda phi: quadratic(products(phi), causal)(q, k, v))
+        exact = jax.jit(lambda w: jax.grad(loss)(w, lambda phi: quadratic(products(phi), causal)(q, k, v)))(w)
         np.testing.assert_allclose(jax.grad(loss)(w, ours), exact, rtol=1e-10)
         np.testing.assert_allclose(jax.jit(lambda w: jax.grad(loss)(w, ours))(w), exact, rtol=1e-10)
 
@@ -125,12 +125,11 @@ def test_hidden_keys_do_not_meet_the_singular_point_of_a_feature_map(rng, causal
             a = jnp.where(seen & mask[None], phi(q) @ phi(k).T, 0)
             return ((a @ v / a.sum(axis=1, keepdims=True)) ** 2).sum()
 
-        for ours, theirs in zip(
-            jax.grad(loss, (0, 1, 2, 3))(w, q, k, v), jax.grad(exact, (0, 1, 2, 3))(w, q, k, v), strict=True
-        ):
+        run, definition = (jax.jit(jax.grad(fn, (0, 1, 2, 3))) for fn in (loss, exact))
+        for ours, theirs in zip(run(w, q, k, v), definition(w, q, k, v), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
         bad = k.at[1].set(np.nan)  # hidden: nobody sees it
-        for gradient in jax.grad(loss, (0, 1, 2, 3))(w, q, bad, v):
+        for gradient in run(w, q, bad, v):
             assert jnp.isfinite(gradient).all()
 
 
@@ -182,14 +181,14 @@ def test_heads_spread_over_two_devices(rng):
         run = with_backward(lambda *a, fn=fn: fn(*a, causal=True, chunk=4))
         spec = PartitionSpec("x")
         spread = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=spec, out_specs=spec))
-        for a, b in zip(spread(do, q, k, v), run(do, q, k, v), strict=True):
+        for a, b in zip(spread(do, q, k, v), jax.jit(run)(do, q, k, v), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("fn", BOTH if FULL else BOTH[1:], ids=lambda fn: fn.__name__)
 def test_heads_at_once_as_on_other_devices(rng, monkeypatch, fn):
     args = arrays(rng, (3, 2, 9, 3), (3, 2, 9, 4), (3, 1, 9, 4), (3, 1, 9, 3))
-    run = with_backward(lambda *a: fn(*a, causal=True, chunk=4))
+    run = jax.jit(with_backward(lambda *a: fn(*a, causal=True, chunk=4)))
     expected = run(*args)
     jax.clear_caches()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -205,7 +204,7 @@ def test_second_order(rng, fn):
         q, k, v = arrays(rng, (5, 4), (5, 4), (5, 3), dtype=np.float64)
 
         def twice(fn):
-            return jax.grad(lambda q: (jax.grad(lambda q: fn(q, k, v).sum())(q) ** 2).sum())(q)
+            return jax.jit(jax.grad(lambda q: (jax.grad(lambda q: fn(q, k, v).sum())(q) ** 2).sum()))(q)
 
         ours = twice(lambda *a: fn(*a, causal=True, chunk=2))
         np.testing.assert_allclose(ours, twice(quadratic(weights, True)), rtol=1e-9, atol=1e-11)

@@ -89,7 +89,7 @@ def test_where_it_is_softmax_attention(causal, rng):
                 *([{"window": 1, "global_tokens": every, "max_global": m}] if n <= m else []),
                 *([{"window": 1, "global_tokens": 99}] if n <= m or causal else []),
             ):
-                out = longformer_attention(q, k, v, causal=causal, **options)
+                out = jax.jit(partial(longformer_attention, causal=causal, **options))(q, k, v)
                 np.testing.assert_allclose(out, whole, rtol=1e-12, atol=1e-13)
             out = longformer_attention(q, k, v, window=3, global_tokens=0, causal=causal)
             near = window_attention(q, k, v, r=3 if causal else 5, causal=causal)
@@ -227,7 +227,7 @@ def test_everywhere(rng):
     mask = jnp.asarray(rng.random((2, 1, 11, 11)) < 0.8)
     for named in ({"global_tokens": tokens, "max_global": 8}, {"global_tokens": 3}):
         given = {"window": 3, "causal": True, **named}
-        whole = longformer_attention(q, k, v, mask=mask, global_q=2 * q, **given)
+        whole = jax.jit(partial(longformer_attention, mask=mask, global_q=2 * q, **given))(q, k, v)
         shared = spread(longformer_attention)(q, k, v, mask=mask, global_q=2 * q, **given)
         np.testing.assert_allclose(shared, whole, rtol=1e-5, atol=1e-6)
         mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
@@ -237,9 +237,9 @@ def test_everywhere(rng):
             on = fn(*(jax.device_put(x, there) for x in (q, k, v)))
             assert on.sharding.spec[0] == "x"
         np.testing.assert_allclose(on, whole, rtol=1e-5, atol=1e-6)
-        several = jax.vmap(lambda q, k, v, t, g=given: longformer_attention(
+        several = jax.jit(jax.vmap(lambda q, k, v, t, g=given: longformer_attention(
             q, k, v, **{**g, "global_tokens": t if "max_global" in g else 3}
-        ))(q, k, v, tokens)  # fmt: skip
+        )))(q, k, v, tokens)  # fmt: skip
         np.testing.assert_allclose(several, longformer_attention(q, k, v, **given), rtol=1e-5, atol=1e-6)
         half = longformer_attention(*(x.astype(jnp.bfloat16) for x in (q, k, v)), **given)
         assert half.dtype == jnp.bfloat16

@@ -247,14 +247,15 @@ def test_edges(causal, shared):
         q, v = size * (1 + rng.random((n, 1))), rng.normal(size=(n, 2))
         k = None if shared else np.full((n, 1), np.sign(size) * size**0.5)
         options = {"buckets": 4, "window": 100, "causal": causal, "shared": shared, "scale": 1.0}
-        run = jax.value_and_grad(lambda q, k=k, v=v, o=options: lsh_attention(q, k, v, rotations, **o).sum())
+        run = jax.jit(jax.value_and_grad(lambda q, k, v, o=options: lsh_attention(q, k, v, rotations, **o).sum()))
         f = np.float32
         value, slope = run(jnp.asarray(q, f), None if k is None else k.astype(f), v.astype(f))
         exact = reference.lsh_attention(q, k, v, rotations, **options).sum()
         np.testing.assert_allclose(value, exact, rtol=1e-4, atol=1e-4)
         assert jnp.isfinite(slope).all()
         args = [jnp.asarray(q, f), None if k is None else jnp.asarray(k, f), jnp.asarray(v, f)]
-        assert not lsh_attention(*args, rotations, mask=jnp.zeros(n, bool), **options).any()
+        hidden = jax.jit(partial(lsh_attention, rotations=rotations, mask=jnp.zeros(n, bool), **options))
+        assert not hidden(*args).any()
 
 
 # --- cost -----------------------------------------------------------------------------------------------------------

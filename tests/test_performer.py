@@ -280,14 +280,14 @@ def test_heads_spread_over_two_devices(rng):
     spec, all_of_it = PartitionSpec("x"), PartitionSpec()
     specs = (spec, spec, spec, spec, all_of_it)
     spread = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=specs))
-    for a, b in zip(spread(do, q, k, v, w), run(do, q, k, v, w), strict=True):
+    for a, b in zip(spread(do, q, k, v, w), jax.jit(run)(do, q, k, v, w), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_heads_at_once_as_on_other_devices(rng, monkeypatch):
     args = arrays(rng, (3, 2, 9, 3), (3, 2, 9, 4), (3, 1, 9, 4), (3, 1, 9, 3))
     w = init_performer(jax.random.key(0), 4, 6)
-    run = with_backward(lambda *a: performer_attention(*a, w, causal=True, chunk=4))
+    run = jax.jit(with_backward(lambda *a: performer_attention(*a, w, causal=True, chunk=4)))
     expected = run(*args)
     jax.clear_caches()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

@@ -78,7 +78,7 @@ def test_each_sequence_is_as_if_alone(rng):
     got = together(do, q, k, v)
     for i in (0, 1, 3, 4):
         here = ids == i
-        alone = with_backward(lambda *a: attention(*a, causal=True))(*(x[here] for x in (do, q, k, v)))
+        alone = jax.jit(with_backward(lambda *a: attention(*a, causal=True)))(*(x[here] for x in (do, q, k, v)))
         for a, b in zip(got, alone, strict=True):
             np.testing.assert_allclose(a[here], b, rtol=1e-5, atol=2e-6)
     # A NaN stays in its sequence, in outputs and gradients.
@@ -183,7 +183,7 @@ def test_on_other_devices_and_spread(rng, monkeypatch):
     np.testing.assert_allclose(stacked(q, k, v, segments[0]), whole[0], rtol=1e-5, atol=2e-6)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     given["block_q"] = 5  # programs are cached
-    at_once = with_backward(lambda *a: flash_attention(*a, **given))(do, q, k, v)
+    at_once = jax.jit(with_backward(lambda *a: flash_attention(*a, **given)))(do, q, k, v)
     for a, b, c, d in zip(whole, shared, laid_out, at_once, strict=True):
         for x in (b, c, d):
             np.testing.assert_allclose(x, a, rtol=1e-5, atol=2e-6)
