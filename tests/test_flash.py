@@ -46,9 +46,10 @@ def test_agrees_with_attention_on_random_problems(trial, two_sizes):
     with float64():
         shapes = (*lead, n, d_v), (*q_lead, n, d_k), (*k_lead, m, d_k), (*k_lead, m, d_v)
         args = arrays(rng, *shapes, dtype=np.float64)
-        ours = with_backward(lambda *a: flash_attention(*a, **kwargs, lengths=lengths, mask=mask, **blocks))(*args)
-        theirs = with_backward(lambda *a: attention(*a, mask=visible))(*args)
-        for a, b in zip(ours, theirs, strict=True):
+        kwargs |= {"lengths": lengths, "mask": mask}
+        ours = jax.jit(with_backward(lambda *a: flash_attention(*a, **kwargs, **blocks)))
+        theirs = jax.jit(with_backward(lambda *a: attention(*a, mask=visible)))
+        for a, b in zip(ours(*args), theirs(*args), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -65,7 +66,7 @@ def test_log_sum_and_its_gradient(rng):
             return flash_attention(q, k, v, causal=True, block_q=4, block_k=3, return_lse=True)
 
         for a, b in zip(
-            *(jax.tree.leaves(with_backward(f)((do, dlse), q, k, v)) for f in (ours, dense)), strict=True
+            *(jax.tree.leaves(jax.jit(with_backward(f))((do, dlse), q, k, v)) for f in (ours, dense)), strict=True
         ):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
@@ -127,7 +128,7 @@ def test_rows_masked_in_the_middle_of_a_block(rng):
     mask = jnp.asarray(rng.random((12, 20)) < 0.5).at[jnp.array([1, 5, 6])].set(False)
     mask = mask.at[2, :15].set(False).at[2, 15:].set(True)  # the first blocks of row 2 are empty, the last is not
     run = jax.jit(with_backward(lambda *a: flash_attention(*a, mask=mask, block_q=4, block_k=5)))
-    ours, theirs = run(do, q, k, v), with_backward(lambda *a: attention(*a, mask=mask))(do, q, k, v)
+    ours, theirs = run(do, q, k, v), jax.jit(with_backward(lambda *a: attention(*a, mask=mask)))(do, q, k, v)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)
     for x in ours[:2]:
@@ -314,7 +315,7 @@ def test_heads_at_once_as_on_other_devices(rng, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     run = with_backward(lambda *a: flash_attention(*a, mask=mask, block_q=4, block_k=3))
     assert "while" not in str(jax.make_jaxpr(run)(*args))
-    expected = with_backward(lambda *a: attention(*a, mask=mask))(*args)
+    expected = jax.jit(with_backward(lambda *a: attention(*a, mask=mask)))(*args)
     for a, b in zip(run(*args), expected, strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)
@@ -324,7 +325,7 @@ def test_second_order(rng):
     q, k, v = arrays(rng, (5, 4), (7, 4), (7, 3))
 
     def twice(fn):
-        return jax.grad(lambda q: (jax.grad(lambda q: fn(q, k, v).sum())(q) ** 2).sum())(q)
+        return jax.jit(jax.grad(lambda q: (jax.grad(lambda q: fn(q, k, v).sum())(q) ** 2).sum()))(q)
 
     np.testing.assert_allclose(
         twice(lambda *a: flash_attention(*a, block_q=2, block_k=3)), twice(attention), rtol=1e-4, atol=1e-6

@@ -127,10 +127,12 @@ def test_chunks_change_nothing(rng, kind):
     q, k, v, do = arrays(rng, (2, 23, 4), (2, 29, 4), (2, 29, 3), (2, 23, 3))
     decay = decays(rng, kind, (2,), 29, 4)
     args = (q, k, v, *(() if decay is None else (decay,)))
-    once = with_backward(gated_linear_attention)(do, *args)
+    once = jax.jit(with_backward(gated_linear_attention))(do, *args)
     for chunk in (1, 2, 3, 7, 8, 1000) if FULL else (1, 3, 8):
         for a, b in zip(
-            with_backward(lambda *x, c=chunk: gated_linear_attention(*x, chunk=c))(do, *args), once, strict=True
+            jax.jit(with_backward(lambda *x, c=chunk: gated_linear_attention(*x, chunk=c)))(do, *args),
+            once,
+            strict=True,
         ):
             np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
 
@@ -167,7 +169,7 @@ def test_more_queries_than_keys_and_hidden_keys(rng):
     q, k, v, do = arrays(rng, (2, 9, 4), (2, 5, 4), (2, 5, 3), (2, 9, 3))
     decay = decays(rng, "channels", (2,), 5, 4)
     bad = q.at[:, :4].set(jnp.nan)
-    out, dq, *_ = with_backward(gated_linear_attention)(do, bad, k, v, decay)
+    out, dq, *_ = jax.jit(with_backward(gated_linear_attention))(do, bad, k, v, decay)
     assert not out[:, :4].any()
     assert not dq[:, :4].any()
     np.testing.assert_allclose(out[:, 4:], gated_linear_attention(q[:, 4:], k, v, decay), rtol=1e-6, atol=1e-6)
@@ -175,8 +177,8 @@ def test_more_queries_than_keys_and_hidden_keys(rng):
     hidden = [x.at[:, jnp.array([1, 4])].set(jnp.inf) for x in (k, v)]
     zeros = [x.at[:, jnp.array([1, 4])].set(0) for x in (k, v)]
     for a, b in zip(
-        with_backward(lambda *x: gated_linear_attention(*x, mask=mask))(do, q, *hidden, decay),
-        with_backward(gated_linear_attention)(do, q, *zeros, decay),
+        jax.jit(with_backward(lambda *x: gated_linear_attention(*x, mask=mask)))(do, q, *hidden, decay),
+        jax.jit(with_backward(gated_linear_attention))(do, q, *zeros, decay),
         strict=True,
     ):
         rows = np.isin(np.arange(a.shape[1]), [1, 4]) if a.shape[1] == 5 else np.zeros(a.shape[1], bool)
@@ -232,7 +234,7 @@ def test_low_precision_costs_the_rounding_of_the_output_alone(rng, dtype):
     """Sums are float32: what is lost is half a unit of the output's own last place, at most."""
     q, k, v = arrays(rng, (2, 300, 16), (2, 300, 16), (2, 300, 8), dtype=dtype)
     decay = decays(rng, "channels", (2,), 300, 16, dtype)
-    out, *gradients = with_backward(gated_linear_attention)(jnp.ones((2, 300, 8), dtype), q, k, v, decay)
+    out, *gradients = jax.jit(with_backward(gated_linear_attention))(jnp.ones((2, 300, 8), dtype), q, k, v, decay)
     assert [x.dtype for x in (out, *gradients)] == [dtype] * 5
     exact = gated_linear_attention(*(x.astype(jnp.float32) for x in (q, k, v, decay)))
     np.testing.assert_allclose(out.astype(jnp.float32), exact, rtol=jnp.finfo(dtype).eps / 2, atol=1e-6)
@@ -276,7 +278,7 @@ def test_the_gradient_of_a_state_is_a_slope(rng):
 def test_vmap_export_and_second_order(rng):
     q, k, v = arrays(rng, (3, 9, 4), (3, 9, 4), (3, 9, 2))
     decay = decays(rng, "channels", (3,), 9, 4)
-    whole = with_backward(gated_linear_attention)(jnp.ones((3, 9, 2)), q, k, v, decay)
+    whole = jax.jit(with_backward(gated_linear_attention))(jnp.ones((3, 9, 2)), q, k, v, decay)
     mapped = jax.jit(jax.vmap(with_backward(gated_linear_attention)))(jnp.ones((3, 9, 2)), q, k, v, decay)
     for a, b in zip(mapped, whole, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

@@ -45,7 +45,7 @@ def test_agrees_with_attention_on_random_problems(trial, monkeypatch):
         shapes = (*lead, n, 3), (*q_lead, n, 4), (*k_lead, m, 4), (*k_lead, m, 3)
         args = arrays(rng, *shapes, dtype=np.float64)
         ours = jax.jit(with_backward(lambda *a: flash_attention(*a, **kwargs, **blocks)))(*args)
-        theirs = with_backward(lambda *a: attention(*a, mask=visible))(*args)
+        theirs = jax.jit(with_backward(lambda *a: attention(*a, mask=visible)))(*args)
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
     exact = reference.flash_attention(*args[1:], **kwargs)
@@ -202,7 +202,7 @@ def test_lowers_for_every_platform_and_differentiates_twice(rng):
     seen = jnp.asarray(reference.visible(9, 9, segments=np.asarray(ids)))
 
     def twice(fn):
-        return jax.grad(lambda q: (jax.grad(lambda q: fn(q).sum())(q) ** 2).sum())(q)
+        return jax.jit(jax.grad(lambda q: (jax.grad(lambda q: fn(q).sum())(q) ** 2).sum()))(q)
 
     np.testing.assert_allclose(twice(fn), twice(lambda q: attention(q, k, v, mask=seen)), rtol=1e-4, atol=1e-6)
 

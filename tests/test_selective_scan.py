@@ -132,7 +132,7 @@ def test_steps_however_large_neither_overflow_nor_nan(step, tree, rng):
     u = u / max(step, 1)
     for there in (jnp.ones((20, 3), bool), jnp.asarray(rng.random((20, 3)) < 0.2)):
         args = (u, jnp.where(there, jnp.float32(step), delta), a, b, c, skip)
-        y, *gradients = with_backward(partial(selective_scan, chunk=8, tree=tree))(jnp.ones_like(u), *args)
+        y, *gradients = jax.jit(with_backward(partial(selective_scan, chunk=8, tree=tree)))(jnp.ones_like(u), *args)
         np.testing.assert_allclose(y, reference.selective_scan(*args), rtol=1e-4, atol=1e-5)
         assert all(jnp.isfinite(g).all() for g in gradients[2:])
 
@@ -149,7 +149,7 @@ def test_long_memories_in_float32(rng):
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_low_precision_rounds_the_output_alone(dtype, rng):
     args = draw(rng, 200, dtype=dtype)
-    y, *gradients = with_backward(selective_scan)(jnp.ones_like(args[0]), *args)
+    y, *gradients = jax.jit(with_backward(selective_scan))(jnp.ones_like(args[0]), *args)
     assert [x.dtype for x in (y, *gradients)] == [dtype] * 7
     exact = reference.selective_scan(*args)
     assert (np.abs(np.asarray(y, np.float64) - exact) <= float(jnp.finfo(dtype).eps) / 2 * np.abs(exact) + 1e-4).all()
