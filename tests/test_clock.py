@@ -128,14 +128,24 @@ def test_compare_takes_another_baseline(fake):
     assert c.ratios["a"].median == 0.25
 
 
-@pytest.mark.parametrize(("factor", "repeats"), [("0.1", 6), ("2", 128), (".001", clock.FEWEST), ("1", 64)])
-def test_the_environment_scales_budgets_and_nothing_else(fake, monkeypatch, factor, repeats):
+@pytest.mark.parametrize(
+    ("factor", "repeats", "given"),
+    [
+        ("0.1", 6, {1: 1, 2: 2, 3: 3, 7: 3, 50: 5}),
+        (".001", clock.HURRIED, {2: 2, 7: 3, 50: 3}),
+        ("0.5", 32, {5: 3, 8: 4}),
+        ("1", 64, {1: 1, 7: 7}),
+        ("2", 128, {1: 1, 7: 7}),
+    ],
+)
+def test_the_environment_scales_budgets_and_shortens_what_is_given(fake, monkeypatch, factor, repeats, given):
     monkeypatch.setenv("ATTNLIB_CLOCK", factor)
     fn = fake.takes("f", 1 / 64)
     assert len(clock.time(fn, budget=1.0, timer=fake).seconds) == repeats
     assert len(clock.compare({"a": fn}, budget=1.0, timer=fake).timings["a"].seconds) == repeats
-    assert len(clock.time(fn, repeats=7, timer=fake).seconds) == 7
-    assert len(clock.compare({"a": fn}, rounds=7, timer=fake).timings["a"].seconds) == 7
+    for asked, left in given.items():
+        assert len(clock.time(fn, repeats=asked, timer=fake).seconds) == left
+        assert len(clock.compare({"a": fn}, rounds=asked, timer=fake).timings["a"].seconds) == left
 
 
 @pytest.mark.parametrize("factor", ["", "0", "0.0", "-1", "nan", "inf", "1e3", "fast", "0.1\n"])

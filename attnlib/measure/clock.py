@@ -7,7 +7,8 @@ Time a compiled function with `clock.time(jax.jit(fn), *args)`: what is not comp
 runs it, one operation at a time.
 
 The environment variable ATTNLIB_CLOCK multiplies every budget: with 0.1 a notebook that measures is tried in less
-time, and its times scatter more. There are never fewer than 5 repeats, and `repeats` and `rounds` stay as given.
+time, and its times scatter more. Below 1 it multiplies `repeats` and `rounds`, too, and there are at least 3 of them
+where there were 5 or more.
 """
 
 import math
@@ -34,6 +35,7 @@ Timer = Callable[[], float]
 _ready: Callable[[Any], Any] = jax.block_until_ready  # any pytree; what is not of JAX is ready
 
 FEWEST, MOST = 5, 1000  # repeats: fewer have no quartiles worth printing, more add nothing
+HURRIED = 3  # repeats where ATTNLIB_CLOCK leaves fewer: the median of three does without the worst of them
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,11 @@ def time(
         >>> time(sum, [1, 2], repeats=3, timer=lambda: next(ticks)).seconds
         (1.0, 1.0, 1.0)
     """
-    budget = _settings("clock.time", "repeats", repeats, warmup, budget)
+    factor = _settings("clock.time", "repeats", repeats, warmup, budget)
     _ready(args)
     _warm(fn, args, warmup)
-    if repeats is None:
-        repeats = _fitting(_once(fn, args, timer), budget)
-    return Timing(tuple(_once(fn, args, timer) for _ in range(repeats)))
+    runs = _runs(repeats, lambda: _once(fn, args, timer), budget, factor)
+    return Timing(tuple(_once(fn, args, timer) for _ in range(runs)))
 
 
 def compare(
@@ -198,14 +199,13 @@ def compare(
     baseline = names[0] if baseline is None else baseline
     if baseline not in functions:
         raise ValueError(f"clock.compare: baseline: expected one of {names}, got {baseline!r}")
-    budget = _settings("clock.compare", "rounds", rounds, warmup, budget)
+    factor = _settings("clock.compare", "rounds", rounds, warmup, budget)
     _ready(args)
     for fn in functions.values():
         _warm(fn, args, warmup)
-    if rounds is None:
-        rounds = _fitting(sum(_once(fn, args, timer) for fn in functions.values()), budget)
+    runs = _runs(rounds, lambda: sum(_once(fn, args, timer) for fn in functions.values()), budget, factor)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for i in range(rounds):
+    for i in range(runs):
         start = i % len(names)
         for name in names[start:] + names[:start]:
             seconds[name].append(_once(functions[name], args, timer))
@@ -232,9 +232,12 @@ def _warm(fn: Callable[..., Any], args: tuple[Any, ...], calls: int) -> None:
         _ready(fn(*args))
 
 
-def _fitting(seconds: float, budget: int | float) -> int:
-    """Return how many runs of `seconds` fit into the budget, within FEWEST and MOST."""
-    return MOST if seconds * MOST <= budget else max(FEWEST, int(budget / seconds))
+def _runs(given: int | None, once: Callable[[], float], budget: int | float, factor: float) -> int:
+    """Return how many runs: those given, or what fits into the budget, within FEWEST and MOST; less in a hurry."""
+    if given is not None:
+        return given if factor >= 1 else max(min(given, HURRIED), int(given * factor))
+    seconds, fewest = once(), FEWEST if factor >= 1 else HURRIED
+    return MOST if seconds * MOST <= budget * factor else max(fewest, int(budget * factor / seconds))
 
 
 def _unit(seconds: float) -> tuple[float, str]:
@@ -242,7 +245,7 @@ def _unit(seconds: float) -> tuple[float, str]:
 
 
 def _settings(function: str, name: str, repeats: int | None, warmup: int, budget: int | float) -> float:
-    """Check them; return the budget that ATTNLIB_CLOCK leaves."""
+    """Check them; return the factor that ATTNLIB_CLOCK asks for."""
     _check.optional_int(function, **{name: repeats})
     _check.positive_int(function, warmup=warmup)
     if not (budget > 0 and math.isfinite(budget)):
@@ -250,4 +253,4 @@ def _settings(function: str, name: str, repeats: int | None, warmup: int, budget
     factor = os.environ.get("ATTNLIB_CLOCK", "1")
     if not re.fullmatch(r"\d+\.?\d*|\.\d+", factor) or not float(factor):
         raise ValueError(f"{function}: ATTNLIB_CLOCK: expected a positive number such as 0.1, got {factor!r}")
-    return budget * float(factor)
+    return float(factor)
