@@ -89,7 +89,7 @@ def test_where_it_is_softmax_attention(causal, rng):
                 *([{"window": 1, "global_tokens": every, "max_global": m}] if n <= m else []),
                 *([{"window": 1, "global_tokens": 99}] if n <= m or causal else []),
             ):
-                out = jax.jit(partial(longformer_attention, causal=causal, **options))(q, k, v)
+                out = jax.jit(functools.partial(longformer_attention, causal=causal, **options))(q, k, v)
                 np.testing.assert_allclose(out, whole, rtol=1e-12, atol=1e-13)
             out = longformer_attention(q, k, v, window=3, global_tokens=0, causal=causal)
             near = window_attention(q, k, v, r=3 if causal else 5, causal=causal)
@@ -227,7 +227,7 @@ def test_everywhere(rng):
     mask = jnp.asarray(rng.random((2, 1, 11, 11)) < 0.8)
     for named in ({"global_tokens": tokens, "max_global": 8}, {"global_tokens": 3}):
         given = {"window": 3, "causal": True, **named}
-        whole = jax.jit(partial(longformer_attention, mask=mask, global_q=2 * q, **given))(q, k, v)
+        whole = jax.jit(functools.partial(longformer_attention, mask=mask, global_q=2 * q, **given))(q, k, v)
         shared = spread(longformer_attention)(q, k, v, mask=mask, global_q=2 * q, **given)
         np.testing.assert_allclose(shared, whole, rtol=1e-5, atol=1e-6)
         mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))

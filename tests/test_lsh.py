@@ -254,7 +254,7 @@ def test_edges(causal, shared):
         np.testing.assert_allclose(value, exact, rtol=1e-4, atol=1e-4)
         assert jnp.isfinite(slope).all()
         args = [jnp.asarray(q, f), None if k is None else jnp.asarray(k, f), jnp.asarray(v, f)]
-        hidden = jax.jit(partial(lsh_attention, rotations=rotations, mask=jnp.zeros(n, bool), **options))
+        hidden = jax.jit(functools.partial(lsh_attention, rotations=rotations, mask=jnp.zeros(n, bool), **options))
         assert not hidden(*args).any()
 
 
