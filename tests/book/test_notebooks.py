@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -509,7 +511,47 @@ def test_twin_is_plain_and_valid(doc: str) -> None:
     assert twin.cells[1].source == notebooks.install(BOOK.repository, notebooks.read_released(ROOT))
 
 
+def test_twins_use_no_name_that_they_do_not_define() -> None:
+    """A notebook leaves out cells that serve the page alone."""
+    found = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--select=F821", "notebooks"],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout
+
+
+def test_a_name_that_no_cell_defines_is_found(tmp_path: Path) -> None:
+    nbformat.write(script("%matplotlib inline\nn = 1", "print(n, m)"), tmp_path / "twin.ipynb")
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--select=F821", tmp_path]
+    assert "Undefined name `m`" in subprocess.run(command, text=True, capture_output=True).stdout
+
+
+def taken(twin: nbformat.NotebookNode) -> Iterator[str]:
+    """What a notebook imports, a statement for each name."""
+    for cell in twin.cells:
+        if cell.cell_type != "code":
+            continue
+        source = re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", cell.source)
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom):
+                yield from (f"from {node.module} import {alias.name}" for alias in node.names)
+            elif isinstance(node, ast.Import):
+                yield from (f"import {alias.name}" for alias in node.names)
+
+
+def test_what_twins_import_is_there(wheel_python: Path, tmp_path: Path) -> None:
+    """On Colab's versions, for every notebook: `make test` runs every second of them."""
+    twins = [nbformat.read(ROOT / notebooks.twin_path(doc), as_version=4) for doc in CHAPTERS]
+    statements = sorted({statement for twin in twins for statement in taken(twin)})
+    assert len(statements) > 60
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    command = [wheel_python, "-c", "\n".join(statements)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.anywhere
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("doc", CHAPTERS)
 def test_twin_runs(doc: str, wheel_python: Path, tmp_path: Path) -> None:
     twin = nbformat.read(ROOT / notebooks.twin_path(doc), as_version=4)
