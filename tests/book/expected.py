@@ -165,7 +165,11 @@ def average(w: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def taylor_series(x: np.ndarray, p: int) -> np.ndarray:
     """Terms of the exponential up to order p."""
-    return sum((x**r / math.factorial(r) for r in range(1, p + 1)), start=np.ones_like(x))
+    total = term = np.ones_like(x)
+    for r in range(1, p + 1):
+        term = term * x / r
+        total = total + term
+    return total
 
 
 def taylor_odd() -> float:
