@@ -540,7 +540,7 @@ def taken(twin: nbformat.NotebookNode) -> Iterator[str]:
 
 
 def test_what_twins_import_is_there(wheel_python: Path, tmp_path: Path) -> None:
-    """On Colab's versions, for every notebook: `make test` runs every second of them."""
+    """On Colab's versions, for every notebook: `make test` runs every third of them."""
     twins = [nbformat.read(ROOT / notebooks.twin_path(doc), as_version=4) for doc in CHAPTERS]
     statements = sorted({statement for twin in twins for statement in taken(twin)})
     assert len(statements) > 60
@@ -551,7 +551,7 @@ def test_what_twins_import_is_there(wheel_python: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.anywhere
-@pytest.mark.sample(2)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("doc", CHAPTERS)
 def test_twin_runs(doc: str, wheel_python: Path, tmp_path: Path) -> None:
     twin = nbformat.read(ROOT / notebooks.twin_path(doc), as_version=4)
