@@ -7,8 +7,8 @@ Time a compiled function with `clock.time(jax.jit(fn), *args)`: what is not comp
 runs it, one operation at a time.
 
 The environment variable ATTNLIB_CLOCK multiplies every budget: with 0.1 a notebook that measures is tried in less
-time, and its times scatter more. Below 1 it multiplies `repeats` and `rounds`, too, and there are at least 3 of them
-where there were 5 or more.
+time, and its times scatter more. Below 1 it multiplies `repeats` and `rounds`, too. At least 3 are left, or as many
+as were asked for.
 """
 
 import math
